@@ -1,0 +1,1 @@
+"""Adapters: one folder for each port, one file for each vendor."""

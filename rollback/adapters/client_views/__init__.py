@@ -1,0 +1,1 @@
+"""What clients see: the engine inside SDKs, the server's own evaluation, a stream, the application itself."""

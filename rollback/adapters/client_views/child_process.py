@@ -1,0 +1,176 @@
+"""A child process that answers a JSON line with a JSON line, and whose end costs nothing but its answers."""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import IO, Any, cast
+
+MAX_ANSWER = 16 * 1024 * 1024
+"""Bytes. What is longer is no answer."""
+
+NONSENSE = "the child process said something that is no answer"
+
+_LAST_WORDS = 2_000
+_CHUNK = 65_536
+_REAP_SECONDS = 0.15
+"""How long to wait for the end of a process that was killed; it is over in a few milliseconds."""
+
+
+class NoAnswer(Exception):
+    """The child gave no answer: it did not start, died, was too slow, or talked nonsense. It is dead now."""
+
+
+class ChildProcess:
+    """One child. Not for several threads at once, `kill` aside."""
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        """Starts the child. Raises `NoAnswer` when it cannot be started."""
+        try:
+            self._process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=dict(environment),
+                start_new_session=True,  # Ctrl-C is for the parent
+                bufsize=0,
+            )
+        except (OSError, ValueError) as error:
+            raise NoAnswer(f"the child process cannot be started: {error}") from error
+        self._received = bytearray()
+        self._last_words = bytearray()
+        for pipe in self._pipes():
+            os.set_blocking(pipe.fileno(), False)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """False once the child has ended, for whatever reason."""
+        return self._process.poll() is None
+
+    def ask(self, request: Mapping[str, Any], *, deadline: float) -> dict[str, Any]:
+        """Sends a request and returns the answer, the first message with the same `id`.
+
+        Raises `NoAnswer`, also at `deadline` (monotonic seconds); then the child is dead.
+        """
+        try:
+            self._send(json.dumps(request).encode() + b"\n", deadline)
+            while True:
+                message = self._message(deadline)
+                if message.get("id") == request["id"]:
+                    return message
+                if message != {"ready": True}:
+                    raise NoAnswer(NONSENSE)
+        except NoAnswer:
+            self.close()
+            raise
+
+    def kill(self) -> None:
+        """Ends the child at once; may be called from any thread, and again."""
+        with suppress(OSError):  # it may just have ended
+            self._process.kill()
+
+    def close(self) -> None:
+        """Ends the child and frees its pipes."""
+        self.kill()
+        with suppress(subprocess.TimeoutExpired):  # Popen reaps it later
+            self._process.wait(_REAP_SECONDS)
+        for pipe in self._pipes():
+            pipe.close()
+
+    def _pipes(self) -> tuple[IO[bytes], IO[bytes], IO[bytes]]:
+        pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
+        stdin, stdout, stderr = (cast("IO[bytes]", pipe) for pipe in pipes)  # all three were asked for
+        return stdin, stdout, stderr
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        """Writes all of `data`, reading along, so that neither side waits for the other."""
+        stdin, _, _ = self._pipes()
+        rest = memoryview(data)
+        with self._selector(stdin) as selector:
+            while rest:
+                if stdin in self._ready(selector, deadline):
+                    try:
+                        rest = rest[os.write(stdin.fileno(), rest[:_CHUNK]) :]
+                    except BlockingIOError:
+                        continue
+                    except OSError as error:
+                        raise NoAnswer(self._obituary()) from error
+
+    def _message(self, deadline: float) -> dict[str, Any]:
+        """The next line, decoded."""
+        with self._selector() as selector:
+            while b"\n" not in self._received:
+                if len(self._received) > MAX_ANSWER:
+                    raise NoAnswer("the child process says too much")
+                self._ready(selector, deadline)
+        line, _, rest = bytes(self._received).partition(b"\n")
+        self._received = bytearray(rest)
+        try:
+            message = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise NoAnswer(NONSENSE) from error
+        if not isinstance(message, dict):
+            raise NoAnswer(NONSENSE)
+        return message
+
+    def _selector(self, stdin: IO[bytes] | None = None) -> selectors.BaseSelector:
+        selector = selectors.DefaultSelector()
+        _, stdout, stderr = self._pipes()
+        selector.register(stdout, selectors.EVENT_READ)
+        selector.register(stderr, selectors.EVENT_READ)
+        if stdin is not None:
+            selector.register(stdin, selectors.EVENT_WRITE)
+        return selector
+
+    def _ready(self, selector: selectors.BaseSelector, deadline: float) -> list[Any]:
+        """Waits until something can be read or written, and reads it; returns what can be written to."""
+        stdin, stdout, stderr = self._pipes()
+        left = deadline - time.monotonic()
+        events = selector.select(left) if left > 0 else []
+        if not events:
+            raise NoAnswer(f"no answer in time{self._words()}")
+        files = [key.fileobj for key, _ in events]
+        if stderr in files and not self._read(stderr, self._last_words):
+            selector.unregister(stderr)
+        del self._last_words[:-_LAST_WORDS]
+        if stdout in files and not self._read(stdout, self._received):
+            raise NoAnswer(self._obituary())
+        return [stdin] if stdin in files else []
+
+    def _read(self, pipe: IO[bytes], into: bytearray) -> bool:
+        """Reads what is there; False at the end of the pipe."""
+        try:
+            data = os.read(pipe.fileno(), _CHUNK)
+        except BlockingIOError:
+            return True
+        into.extend(data)
+        return bool(data)
+
+    def _obituary(self) -> str:
+        """How the child ended. It has closed its output or its input, so it ends at once, or is ended."""
+        try:
+            code = self._process.wait(_REAP_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"the child process closed its output{self._words()}"
+        self._read(self._pipes()[2], self._last_words)
+        how = f"exit code {code}"
+        if code < 0:
+            how = next((one.name for one in signal.Signals if one == -code), f"signal {-code}")
+        return f"the child process ended ({how}){self._words()}"
+
+    def _words(self) -> str:
+        lines = self._last_words.decode("utf-8", errors="replace").split("\n")
+        said = [" ".join(line.split()) for line in lines if line.strip()]
+        return f"; its last words: {said[-1]}" if said else ""

@@ -1,0 +1,97 @@
+"""The application's own read-back over HTTP: does it say itself that the feature is off?
+
+For example vets-api, `GET /v0/feature_toggles?features=x`, with `data.features[name=x].value equals false`. Such a
+caller has no user, so an answer of "on" means fully on; "off" can also mean "not for everybody". It adds to the proof
+and replaces no part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from rollback.adapters.client_views.bounded import within
+from rollback.adapters.flipt_http.lean import httpx
+from rollback.adapters.flipt_http.tls import Tls, no_tls
+from rollback.core.json_assertions import JsonAssertion, check
+from rollback.core.proof import ProofPart, Status, effect_part
+from rollback.errors import RollbackError
+
+TIMEOUT_SECONDS = 5.0
+MAX_BODY = 1024 * 1024
+"""Bytes; a longer answer is not read."""
+
+
+class EffectCheck:
+    """Reads `url` and compares. `off_when` are the assertions that hold exactly when the feature is off."""
+
+    def __init__(
+        self,
+        url: str,
+        off_when: Sequence[JsonAssertion],
+        *,
+        headers: Mapping[str, str] | None = None,
+        tls: Tls | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        if not off_when:
+            raise ValueError("an effect check without assertions says nothing")
+        self._url = url
+        self._off_when = tuple(off_when)
+        self._headers = {"accept": "application/json", **(headers or {})}
+        self._tls = tls or Tls()
+        self._timeout = timeout
+        self._now = now
+
+    def look(self, deadline: float) -> ProofPart:
+        """The part `effect`: proven, open (still on) or unknown, with a detail that quotes no answer. Never raises."""
+        limit = min(self._timeout, deadline - time.monotonic())
+        try:
+            status, detail = self._judge(within(limit, lambda: self._fetch(limit)))
+        except Exception as error:  # the promise is to answer; what went wrong is part of the answer
+            why = str(error) if isinstance(error, (RollbackError, TimeoutError)) else type(error).__name__
+            status, detail = Status.UNKNOWN, f"no answer ({why})"
+        return effect_part(status, f"{_without_secrets(self._url)}: {detail}", self._now())
+
+    def _judge(self, answer: tuple[int, bytes]) -> tuple[Status, str]:
+        code, body = answer
+        if code != 200:
+            return Status.UNKNOWN, f"answered {code}"
+        try:
+            document: Any = json.loads(body)
+        except (ValueError, RecursionError):
+            return Status.UNKNOWN, "answered with something that is no JSON"
+        failures = check(document, self._off_when)
+        if not failures:
+            return Status.PROVEN, "the application says that it is off"
+        if any(failure.missing for failure in failures):
+            return Status.UNKNOWN, "; ".join(str(failure) for failure in failures)
+        return Status.OPEN, "; ".join(str(failure) for failure in failures)
+
+    def _fetch(self, limit: float) -> tuple[int, bytes]:
+        end = time.monotonic() + limit
+        verify = self._tls.context() if self._url.startswith("https:") else no_tls()
+        with (
+            httpx.Client(verify=verify, follow_redirects=False) as client,
+            client.stream("GET", self._url, headers=self._headers, timeout=max(0.1, limit)) as response,
+        ):
+            body = bytearray()
+            for chunk in response.iter_bytes():
+                body += chunk
+                if len(body) > MAX_BODY or time.monotonic() > end:
+                    raise httpx.ReadError("the answer is too long")
+            return response.status_code, bytes(body)
+
+
+def _without_secrets(url: str) -> str:
+    """The address without user, query and fragment."""
+    try:
+        parts = urlsplit(url)
+        return f"{parts.scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    except ValueError:
+        return "the effect check"

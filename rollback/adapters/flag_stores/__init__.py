@@ -1,0 +1,1 @@
+"""Flag stores: the systems that a flag is written to."""

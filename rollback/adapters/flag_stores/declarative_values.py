@@ -1,0 +1,77 @@
+"""The values of a declarative file, as Flipt's YAML library (Go's yaml.v3) reads them into its fields.
+
+The text decides, and the field: `off` is text in a key and false in the place of a boolean. Pure. Kill path: standard
+library only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+
+from rollback.adapters.flag_stores.yaml_nodes import Node
+
+# Where a boolean is expected, yaml.v3 takes YAML 1.1's words too.
+TRUE = frozenset({"true", "True", "TRUE", "y", "Y", "yes", "Yes", "YES", "on", "On", "ON"})
+FALSE = frozenset({"false", "False", "FALSE", "n", "N", "no", "No", "NO", "off", "Off", "OFF"})
+NULL = frozenset({"", "~", "null", "Null", "NULL"})
+
+_QUOTED = frozenset({"true", "false"})
+"""In quotes these two are text to yaml.v3, while `"yes"`, `"no"`, `"on"` and `"off"` still count."""
+
+_INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|[0-9]+)")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+
+
+def text_of(node: Node | None) -> str:
+    """A scalar's text as Flipt has it in a text field; empty for null, for nothing, and for what is no scalar."""
+    if node is None or node.kind != "scalar" or is_null(node):
+        return ""
+    return node.text
+
+
+def number_of(text: str) -> float | None:
+    """A plain scalar as the number that Go's yaml.v3 reads into a float32; None when it is none, or not finite.
+
+    It stays a float64 unless float32 would hold other buckets.
+    """
+    plain = text.replace("_", "")
+    match = _INTEGER.fullmatch(plain)
+    if match:
+        digits = match[2]
+        octal = len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567"
+        number = float(int(match[1] + digits, 8 if octal else 0))
+    elif _FLOAT.fullmatch(plain):
+        number = float(plain)
+    else:
+        return None
+    if not math.isfinite(number) or abs(number) > 1e30:
+        return None
+    (single,) = struct.unpack("f", struct.pack("f", number))
+    return number if math.ceil(single) == math.ceil(number) else float(single)
+
+
+def is_null(node: Node) -> bool:
+    """Whether it is a plain `null`, `~` or nothing."""
+    return node.kind == "scalar" and not node.style and node.text in NULL
+
+
+def boolean_of(node: Node | None) -> bool | None:
+    """False for nothing and null; None for what is neither true nor false."""
+    if node is None or is_null(node):
+        return False
+    if node.kind != "scalar" or node.text not in TRUE | FALSE or (node.style and node.text.lower() in _QUOTED):
+        return None
+    return node.text in TRUE
+
+
+def constraint_value(node: Node | None) -> str:
+    """A constraint's value as text; v2 writes a list where v1 has the list's JSON."""
+    if node is None or node.kind != "sequence":
+        return text_of(node)
+    items = [one.resolved for one in node.children]
+    values = [one.text if one.style or (number := number_of(one.text)) is None else number for one in items]
+    whole = [int(one) if isinstance(one, float) and one.is_integer() else one for one in values]
+    return json.dumps(whole, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,1 @@
+"""Ledgers: the append-only history, one hash chain per feature."""

@@ -1,0 +1,312 @@
+"""Picks the adapters and builds what a command works with. The only module that knows them. Kill path: lazy imports."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rollback.clock import SystemClock
+from rollback.core.model import Severity
+from rollback.environment import lookup, read_dotenv
+from rollback.errors import ConfigurationError, RollbackError
+from rollback.flag_reference import FlagReference, read_by_flag, read_flag_reference
+from rollback.history import History
+from rollback.identity import actor as who
+from rollback.kill_settings import KillSettings, read_settings
+from rollback.session import Session
+
+if TYPE_CHECKING:
+    from rollback.adapters.flipt_http import FliptHttp, Tls, TokenSource
+    from rollback.core.policy import FeaturePolicy, SeverityPolicy
+    from rollback.core.proof import ProofPart
+    from rollback.ports import ClientView, FlagStore, HealthProbe
+    from rollback.prover import Prover
+
+_INCIDENT = re.compile(r"(?P<feature>.+)-\d{8}T\d{6}Z-[0-9a-f]{4}")
+
+MEASURE_WITHIN = 3.0
+"""Seconds for measuring the gate once: as long as a person looks at the first lines of `disable`."""
+
+STREAM_WITHIN = 2.0
+"""Seconds that one look waits for a stream to show the flag off; a stream saw a change after 1 ms (`flipt.md`)."""
+
+OnWait = Callable[[float, Exception], None]
+"""Told of each wait for a store that does not answer: seconds left, and why."""
+
+
+class Waiting:
+    """Where the stores report waits; a command that counts down puts its own `tell` in."""
+
+    def __init__(self) -> None:
+        self.tell: OnWait = lambda left, error: None
+
+    def __call__(self, left: float, error: Exception) -> None:
+        self.tell(left, error)
+
+
+waiting = Waiting()
+
+
+def environment() -> dict[str, str]:
+    """The process's environment, filled from `.env` where it lacks something."""
+    return lookup(os.environ, read_dotenv(".env", os.environ))
+
+
+def open_session(name: str | None, flag: str | None, actor: str | None, warn: Callable[[str], None]) -> Session:
+    """The session of the feature called `name` (key, alias or incident), or of the very flag `flag`.
+
+    Raises `ConfigurationError` when neither names one, and when a production feature has no flag store of its own.
+    """
+    environ = environment()
+    settings = read_settings(os.environ, forgiving=True)
+    reference = _reference(settings, name, flag, environ)
+    for problem in (*settings.problems, *reference.problems):
+        warn(problem)
+    if reference.production and "ROLLBACK_FLIPT_URL" not in environ:
+        raise ConfigurationError(
+            f"{reference.name} is a production feature, and ROLLBACK_FLIPT_URL does not say where its flag lives.",
+            next="Set it, e.g. ROLLBACK_FLIPT_URL=https://flipt.example.gov; production never falls back to a file.",
+        )
+    history = History(Path(settings.journal), settings.ledger, warn)
+    return Session(settings, reference, _store(settings), history, SystemClock(), who(actor or settings.actor), warn)
+
+
+def open_history(warn: Callable[[str], None]) -> tuple[KillSettings, History]:
+    """Settings and history alone, for commands that read the record and need no flag."""
+    settings = read_settings(os.environ, forgiving=True)
+    return settings, History(Path(settings.journal), settings.ledger, warn)
+
+
+def _reference(
+    settings: KillSettings, name: str | None, flag: str | None, environ: dict[str, str]
+) -> FlagReference:
+    if flag:
+        return read_by_flag(settings.policies, flag, environ)
+    if not name:
+        raise ConfigurationError("Which feature?", next="Name one, e.g. rollback disable sm, or --flag ENV/NAMESPACE/KEY.")
+    incident = _INCIDENT.fullmatch(name)
+    return read_flag_reference(settings.policies, incident["feature"] if incident else name, environ)
+
+
+def policy_digest(session: Session, severity: Severity) -> str:
+    """A hash of the files that the case pins: the feature's, and its severity's. Empty when they cannot be read."""
+    if session.reference.file is None:
+        return ""
+    digest = hashlib.sha256()
+    severity_file = Path(session.settings.policies) / f"{severity.value}.yaml"
+    for path in (Path(session.reference.file), severity_file):
+        try:
+            digest.update(path.read_bytes())
+        except OSError:
+            continue
+    return digest.hexdigest()
+
+
+def policies(session: Session, severity: Severity) -> tuple[FeaturePolicy, SeverityPolicy]:
+    """The feature's whole policy and its policy for `severity`, read strictly."""
+    from rollback.policy_files import load_policies
+
+    loaded = load_policies(session.settings.policies, environment())
+    feature = loaded.feature(session.feature)
+    return feature.policy, loaded.severity(feature.policy, severity).policy
+
+
+def probe(session: Session, feature: FeaturePolicy) -> HealthProbe:
+    """What asks for the feature's health."""
+    from rollback.adapters.health_probes.http import HttpHealthProbe
+    from rollback.policy_files import load_policies
+
+    loaded = load_policies(session.settings.policies, environment()).feature(session.feature)
+    return HttpHealthProbe(feature.health, clock=session.clock, defaulted=loaded.defaulted, production=feature.production)
+
+
+def manual_steps(session: Session) -> list[str]:
+    """What a person can do by hand for this very flag."""
+    from rollback.runbook import manual_steps as steps
+
+    return steps(session.reference, session.settings.flag_urls, session.settings.flipt_api)
+
+
+def start_measuring(session: Session) -> Callable[[], bool | None] | None:
+    """Measures the gate once, beside the proof (invariant 7); the answer is asked for when the proof is done.
+
+    None when no probe has a target here: then nothing is measured, and nothing slow is loaded.
+    """
+    if session.reference.file is None or not _has_probe_target(Path(session.reference.file)):
+        return None
+    import threading
+
+    found: list[bool | None] = []
+
+    def measure() -> None:
+        from rollback.gate_measure import measure_once
+
+        try:
+            feature, _ = policies(session, Severity.CRITICAL)
+            asked = probe(session, feature)
+        except RollbackError as error:
+            session.warn(f"The gate could not be measured: {error.message}")
+            return
+        try:
+            found.append(measure_once(asked, session.clock, within_seconds=MEASURE_WITHIN))
+        finally:
+            asked.close()
+
+    thread = threading.Thread(target=measure, daemon=True)
+    thread.start()
+
+    def answer() -> bool | None:
+        thread.join(MEASURE_WITHIN + 2.0)
+        return found[0] if found else None
+
+    return answer
+
+
+def _has_probe_target(path: Path) -> bool:
+    """Whether some address in the health section is known, read as text: a wrong guess costs time, never truth."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError):
+        return False
+    environ = environment()
+    section = re.search(r"^health:.*?(?=^\S|\Z)", text, re.M | re.S)
+    for url in re.findall(r"\burl:\s*(\S+)", section[0] if section else ""):
+        names = re.findall(r"\$\{(\w+)\}", url)
+        if all(environ.get(name) for name in names):
+            return True
+    return False
+
+
+# -- the flag store ------------------------------------------------------------------------------------------------
+
+
+def _store(settings: KillSettings) -> FlagStore:
+    first = settings.flag_urls[0]
+    if first.startswith("file:"):
+        from rollback.adapters.flag_stores.declarative_file import DeclarativeFileFlagStore
+
+        return DeclarativeFileFlagStore(first)
+    http = _http(settings, first)
+    if settings.flipt_api == "v1":
+        from rollback.adapters.flag_stores.flipt_v1 import FliptV1FlagStore
+
+        return FliptV1FlagStore(http)
+    if settings.flipt_api == "v2":
+        from rollback.adapters.flag_stores.flipt_v2 import FliptV2FlagStore
+
+        return FliptV2FlagStore(http)
+    from rollback.adapters.flag_stores.flipt_auto import FliptAutoFlagStore
+
+    return FliptAutoFlagStore(http, Path(f"{settings.journal}.api"))
+
+
+def _http(settings: KillSettings, url: str) -> FliptHttp:
+    from rollback.adapters.flipt_http import FliptHttp
+
+    return FliptHttp(url, _token(settings), _tls(settings), timeout=settings.flipt_timeout, on_wait=waiting)
+
+
+def _token(settings: KillSettings) -> TokenSource:
+    from rollback.adapters.flipt_http import TokenSource
+
+    if settings.flipt_token:
+        return TokenSource.value(settings.flipt_token)
+    if settings.flipt_token_file:
+        return TokenSource.file(Path(settings.flipt_token_file))
+    if settings.flipt_token_command:
+        return TokenSource.command(settings.flipt_token_command)
+    return TokenSource.none()
+
+
+def _tls(settings: KillSettings) -> Tls:
+    from rollback.adapters.flipt_http import Tls
+
+    def path(text: str | None) -> Path | None:
+        return Path(text) if text else None
+
+    return Tls(path(settings.flipt_ca), path(settings.flipt_cert), path(settings.flipt_key))
+
+
+# -- the proof -----------------------------------------------------------------------------------------------------
+
+
+def replica_urls(settings: KillSettings) -> tuple[str, ...]:
+    """The servers that clients read from; none when the flag lives in a file that no configured Flipt serves."""
+    return tuple(url for url in settings.flag_urls if not url.startswith("file:"))
+
+
+def engines(session: Session) -> list[ClientView]:
+    """One engine per replica, not started yet."""
+    from rollback.adapters.client_views.engine import EngineClientView
+
+    settings = session.settings
+    return [
+        EngineClientView(url, token=_token(settings), tls=_tls(settings), timeout=settings.flipt_timeout)
+        for url in replica_urls(settings)
+    ]
+
+
+def prover(session: Session, started: Sequence[ClientView] | None = None) -> Prover:
+    """The prover for this session; `started` are the engines that run already."""
+    from rollback.adapters.client_views.server_evaluation import ServerEvaluationClientView
+    from rollback.adapters.flag_stores.flipt_json import FliptSnapshotReader
+    from rollback.prover import Prover, Replica
+
+    reference, settings = session.reference, session.settings
+    views = engines(session) if started is None else started
+    replicas = []
+    for url, engine in zip(replica_urls(settings), views, strict=True):
+        http = _http(settings, url)
+        server = ServerEvaluationClientView(http, replica=url, timeout=settings.flipt_timeout)
+        replicas.append(Replica(url, FliptSnapshotReader(http), (engine, server)))
+    return Prover(
+        reference.ref,
+        reference.polarity,
+        replicas,
+        session.clock,
+        poll_seconds=reference.poll_interval_seconds,
+        stream=_stream(session) if reference.streaming else None,
+        effect=_effect(session) if reference.effect_check is not None else None,
+        file_only=None if replicas else f"off in the {session.store.where}; its readers are unknown",
+        not_covered=tuple(surface.name for surface in reference.not_covered),
+        readers_unknown=None if reference.clients_known else "the policy does not say who reads the flag",
+    )
+
+
+def _stream(session: Session) -> Callable[[float], list[ProofPart]]:
+    """Asks a stream of each replica whether it shows the flag off."""
+    from rollback.adapters.client_views.stream import StreamClientView
+    from rollback.adapters.flag_stores.flipt_json import flag_from_snapshot
+    from rollback.core.exposure import exposure
+    from rollback.core.proof import stream_part
+
+    reference, settings = session.reference, session.settings
+    views = [
+        StreamClientView(url, flag_from_snapshot, token=_token(settings), tls=_tls(settings), now=session.clock.now)
+        for url in replica_urls(settings)
+    ]
+
+    def ask(deadline: float) -> list[ProofPart]:
+        limit = min(deadline, session.clock.monotonic() + STREAM_WITHIN)
+        parts = []
+        for view in views:
+            seen = view.wait_until_off(
+                reference.ref, lambda flag: exposure(flag, reference.polarity).is_off, deadline=limit
+            )
+            parts.append(stream_part(view.replica, seen.seen_at, seen.why_not, session.clock.now()))
+        return parts
+
+    return ask
+
+
+def _effect(session: Session) -> Callable[[float], ProofPart]:
+    """The application's own read-back."""
+    from rollback.adapters.client_views.effect_check import EffectCheck
+    from rollback.core.policy import EffectCheck as EffectPolicy
+
+    policy = EffectPolicy.model_validate(session.reference.effect_check)
+    return EffectCheck(policy).look  # type: ignore[arg-type,call-arg]

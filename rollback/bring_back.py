@@ -1,0 +1,352 @@
+"""The way back: gate → ladder → monitoring, in one living process that watches all it exposes (invariant 9).
+
+Every raise needs the evidence of the stage below it, its soak done, and a fresh read of the flag. Harm, a signal or a
+newer disable ends it: down to where it was proven safe, or out of the way of the one who disabled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rollback.core import events as e
+from rollback.core.detector import HealthDetector, beta_from_false_alarms
+from rollback.core.effects import LowerExposure
+from rollback.core.evidence import Judgement, Verdict
+from rollback.core.ladder import Ladder, Rung, plan
+from rollback.core.machine import Decision
+from rollback.core.model import Incident, Severity, State, Watcher
+from rollback.errors import HistoryUnwritable, StoreError
+from rollback.evidence_book import EvidenceBook, Stage
+from rollback.raising import FlagView, Overtaken, check_not_overtaken, raise_to, view
+
+if TYPE_CHECKING:
+    from rollback.controller import Controller
+    from rollback.core.policy import SeverityPolicy
+    from rollback.ports import HealthProbe, Measurement
+    from rollback.session import Session
+
+LOOK_AT_FLAG_EVERY = 1.0
+"""Seconds between two looks at the flag while observing: how soon a disable by somebody else is noticed."""
+
+
+class Progress(Protocol):
+    """What the person sees. Never raises."""
+
+    def say(self, text: str) -> None: ...
+    def evidence(self, title: str, judgement: Judgement, *, rate: float, soak_left: float, time_left: float) -> None: ...
+
+
+class _Stop(Exception):
+    """Observation ended for a reason that is an event of its own."""
+
+    def __init__(self, event: e.HarmSeen | e.EvidenceEnded | e.WatchStopped | e.DriftSeen, exit_code: int) -> None:
+        super().__init__(event)
+        self.event = event
+        self.exit_code = exit_code
+
+
+class _Restart(Exception):
+    """What is being observed has changed (flag edited, another fix deployed): its evidence starts again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the return ended."""
+
+    exit_code: int
+    state: State
+    message: str
+    next: str = ""
+
+
+@dataclass(slots=True)
+class Return:
+    """One run of `rollback enable`. `interrupted` says whether a signal came; `lower` puts a kill for a retreat."""
+
+    session: Session
+    controller: Controller
+    policy: SeverityPolicy
+    probe: HealthProbe
+    progress: Progress
+    interrupted: Callable[[], bool]
+    lower: Callable[[LowerExposure, str], bool]
+    reason: str
+    until_full: bool = False
+    cohort: tuple[str, ...] = ()
+    _digest: str = ""
+    _allowed: int = 0
+    _epoch: int = 0
+    _looked: float = field(default=float("-inf"))
+
+    def run(self, *, forced_until: datetime | None, watcher: Watcher) -> Outcome:
+        """Begins or takes up the return and stays until it has ended, one way or the other."""
+        flag = view(self.session)
+        self._digest = flag.digest
+        kills = tuple(mark.key for mark in flag.marks if mark.role == "kill")
+        started = e.ReturnStarted(watcher, self.session.actor, kills, forced_until)
+        self.controller.handle(started, reason=self.reason, strict=True)
+        self._epoch = self._incident.epoch
+        try:
+            return self._climb(flag, forced=forced_until is not None)
+        except _Stop as stop:
+            return self._stopped(stop)
+        except Overtaken as error:
+            self.controller.reload()
+            return Outcome(error.exit_code, State.DISABLING, error.message, error.next)
+        except (StoreError, HistoryUnwritable) as error:
+            lost = _Stop(e.WatchStopped(error.message[:200]), error.exit_code)
+            return self._stopped(lost, next_step=error.next)
+
+    # -- the climb -------------------------------------------------------------------------------------------
+
+    def _climb(self, flag: FlagView, *, forced: bool) -> Outcome:
+        incident = self._incident
+        if incident.state is State.MONITORING:
+            return self._monitor(forced=forced)
+        if incident.severity is Severity.LOW:
+            self._gate(0, 1, "checking while it stays on", None)
+            self._handle(e.GatePassed(0), strict=True)
+            return self._monitor()
+        ladder = self._plan(flag, forced)
+        steps = len(ladder.rungs) + bool(self.cohort)
+        below: Rung | None = None
+        for index, rung in enumerate(self._with_cohort(ladder.rungs)):
+            if not forced:
+                self._gate(index, steps, self._title(below, index, steps), below)
+            self._raise(rung, below)
+            below = rung
+        if self.until_full:
+            self._handle(e.WatchHandedOver("responder"))
+            return Outcome(0, self._incident.state, "Back at 100 %; nobody watches it from here on.", self._watch_hint)
+        return self._monitor(forced=forced)
+
+    def _plan(self, flag: FlagView, forced: bool) -> Ladder:
+        one_step = self._incident.one_step or forced
+        percents = [100.0] if one_step else [step.percent for step in self.policy.ladder]
+        ladder = plan(flag.without_us, self.session.reference.polarity, percents)
+        for line in ladder.skipped:
+            self.progress.say(line)
+        if not flag.base.buckets:
+            self.progress.say("Without us the flag lets nobody in: the return only takes our rollouts out.")
+        return ladder
+
+    def _with_cohort(self, rungs: Sequence[Rung]) -> list[Rung]:
+        first = [Rung(-1, 0.0, 100, 0)] if self.cohort else []
+        return [*first, *rungs]
+
+    def _raise(self, rung: Rung, below: Rung | None) -> None:
+        """Evidence is there now: decide, write, read back, record."""
+        is_cohort = rung.index < 0
+        self._handle(e.GatePassed(rung.held), strict=True)
+        after = raise_to(self.session, self._incident, rung.held, cohort=self.cohort if is_cohort else ())
+        if rung.held == 0:
+            self._handle(e.ReturnedInFull(), data={"exposure": after.now.percent})
+        else:
+            self._handle(e.StepRaised(rung.held), data={"exposure": after.now.percent})
+        self._digest = after.digest
+        self._allowed = after.now.percent or 0
+        what = "the cohort is let in" if is_cohort else f"step {rung.percent:g} %"
+        was = below.open_buckets if below else 0
+        self.progress.say(
+            f"{what}: {after.now.percent} of 100 buckets are open (before: {was}); a kill holds off {rung.held}."
+        )
+
+    def _title(self, below: Rung | None, index: int, steps: int) -> str:
+        where = "off" if below is None else ("cohort" if below.index < 0 else f"{below.percent:g} %")
+        return f"evidence for step {index + 1} of {steps} (now: {where})"
+
+    # -- observing -------------------------------------------------------------------------------------------
+
+    def _gate(self, index: int, steps: int, title: str, rung: Rung | None) -> None:
+        """Observes until the evidence passes, again from nothing when what is observed changes."""
+        while True:
+            incident = self._incident
+            stage = Stage(index, steps, max(1, incident.attempt), incident.fix, self._basis)
+            try:
+                return self._observe_stage(stage, title, rung)
+            except _Restart as change:
+                self.progress.say(f"{change}: the evidence of this step starts again.")
+
+    def _observe_stage(self, stage: Stage, title: str, rung: Rung | None) -> None:
+        """Observes one stage; raises `_Stop` when it does not pass."""
+        soak, deadline = self._limits(rung)
+        book = self._book(stage)
+        clock = self.session.clock
+        began = clock.monotonic()
+        called = False
+        while True:
+            book.observe(self._observe())
+            elapsed = clock.monotonic() - began
+            judgement = book.judge(soaked=elapsed >= soak, expired=elapsed >= deadline)
+            book.flush(clock.now(), always=judgement.final)
+            rate = sum(metric.samples for metric in judgement.metrics) / max(1, len(judgement.metrics)) / max(elapsed, 1e-3)
+            self.progress.evidence(
+                title, judgement, rate=rate, soak_left=max(0.0, soak - elapsed), time_left=deadline - elapsed
+            )
+            if judgement.verdict is Verdict.HEALTHY:
+                return
+            if judgement.verdict is Verdict.UNHEALTHY:
+                raise _Stop(e.HarmSeen("; ".join(judgement.reasons)[:300]), 4)
+            if judgement.final and self._incident.state is not State.RAMPING:
+                why = f"{judgement.verdict}: {'; '.join(judgement.reasons)}"[:300]
+                raise _Stop(e.EvidenceEnded(why), 4)
+            if judgement.final and not called:
+                called = True
+                self._call_human(f"not enough evidence at this step: {'; '.join(judgement.reasons)}"[:300])
+            if elapsed >= 2 * deadline:
+                raise _Stop(e.WatchStopped("nobody decided about a step without enough evidence"), 4)
+            clock.sleep(self.policy.gate.interval.total_seconds())
+
+    def _call_human(self, what: str) -> None:
+        """Exposure stays where it is, watched, while a person is asked."""
+        self._handle(e.EvidenceEnded(what))
+        self.progress.say(f"A person is needed: {what}. Exposure stays, and is watched.")
+
+    def _monitor(self, *, forced: bool = False) -> Outcome:
+        """Watches the full exposure with the e-detector for the policy's time."""
+        incident, clock = self._incident, self.session.clock
+        rule = self.policy.monitoring
+        allowed = rule.false_alarms_per_year / max(1, len(self.probe.metrics))  # the policy's figure is for all together
+        beta = beta_from_false_alarms(allowed, 1 / max(rule.interval.total_seconds(), 1e-3))
+        detectors = {name: HealthDetector.start(self.policy.gate.p0) for name in self.probe.metrics}
+        book = self._book(Stage(99, 1, incident.attempt, incident.fix, self._basis))
+        began, length = clock.monotonic(), rule.duration.total_seconds()
+        self.progress.say(f"Monitoring for {rule.duration}; harm turns it down again by itself.")
+        while (elapsed := clock.monotonic() - began) < length:
+            measured = self._observe()
+            book.observe(measured)
+            for measurement in measured:
+                if measurement.harm is not None:
+                    detectors[measurement.metric] = detectors[measurement.metric].observe(measurement.harm)
+            judgement = book.judge(soaked=False, expired=False)
+            book.flush(clock.now())
+            self.progress.evidence("monitoring", judgement, rate=0.0, soak_left=length - elapsed, time_left=length - elapsed)
+            alarms = [name for name, detector in detectors.items() if detector.alarm(beta)]
+            if alarms:
+                book.flush(clock.now(), always=True)
+                raise _Stop(e.HarmSeen(f"{', '.join(alarms)} became harmful while monitored"), 4)
+            self._check_forced(forced, judgement)
+            clock.sleep(rule.interval.total_seconds())
+        book.flush(clock.now(), always=True)
+        self._handle(e.MonitoringEnded())
+        return Outcome(0, State.RESOLVED, "Monitored to the end; the case is resolved.")
+
+    def _check_forced(self, forced: bool, judgement: Judgement) -> None:
+        """A forced return lasts only as long as it was given, unless the evidence came in meanwhile."""
+        until = self._incident.forced_until
+        if not forced or until is None or self.session.clock.now() < until:
+            return
+        if not judgement.metrics or not all(metric.passed for metric in judgement.metrics):
+            raise _Stop(e.WatchStopped("the forced return has expired without enough evidence"), 4)
+
+    def _observe(self) -> Sequence[Measurement]:
+        """One round of probes; before it, whatever ends the watch."""
+        if self.interrupted():
+            raise _Stop(e.WatchStopped("interrupted"), 130)
+        if self.session.clock.monotonic() - self._looked >= LOOK_AT_FLAG_EVERY:
+            self._look_at_flag()
+            self._looked = self.session.clock.monotonic()
+        return self.probe.measure()
+
+    def _look_at_flag(self) -> None:
+        """Notices a newer disable, and a foreign edit: that one starts the evidence again."""
+        try:
+            flag = view(self.session)
+        except StoreError as error:
+            self.progress.say(f"The flag store does not answer, so nothing is raised: {error.message}")
+            return
+        fix = self._incident.fix
+        self._reload()
+        incident = self._incident
+        check_not_overtaken(self.session, incident, flag)
+        if incident.fix != fix:
+            raise _Restart("another fix was deployed")
+        if incident.severity is Severity.LOW:
+            return
+        expected = incident.settled_held or 0
+        if expected and not [mark for mark in flag.marks if mark.role == "kill"]:
+            what = "our kill was taken out by somebody else"
+            raise _Stop(e.DriftSeen(*self._next_kill(), what), 4)
+        if flag.digest == self._digest or incident.state is State.MONITORING:
+            return
+        if incident.state is State.RAMPING and (flag.now.percent or 0) > self._allowed:
+            raise _Stop(e.WatchStopped("a foreign edit lets in more users than this step allows"), 4)
+        self._digest = flag.digest
+        raise _Restart("somebody edited the flag")
+
+    # -- the end ---------------------------------------------------------------------------------------------
+
+    def _stopped(self, stop: _Stop, next_step: str = "") -> Outcome:
+        """Records why, and retreats when the table says so."""
+        event = stop.event
+        if isinstance(event, e.EvidenceEnded) and self._incident.state is State.RAMPING:
+            event = e.WatchStopped(event.why)
+        decision = self.controller.handle(event, reason=self.reason)
+        why = event.what if isinstance(event, e.DriftSeen) else event.why
+        self._retreat(decision, why)
+        state = self._incident.state if self.controller.incident else State.RESOLVED
+        hint = next_step or f"See where it stands: rollback status {self.session.feature}"
+        return Outcome(stop.exit_code, state, f"Stopped: {why}.", hint)
+
+    def _retreat(self, decision: Decision, why: str) -> None:
+        for effect in decision.effects:
+            if isinstance(effect, LowerExposure):
+                self.progress.say(f"Retreat: {why}.")
+                self.lower(effect, why)
+
+    def _handle(self, event: e.Event, *, data: Mapping[str, Any] | None = None, strict: bool = False) -> Decision:
+        """Like the controller's, on the case as it is now; a newer epoch means that somebody disabled."""
+        self._reload()
+        return self.controller.handle(event, reason=self.reason, data=data, strict=strict)
+
+    def _reload(self) -> None:
+        incident = self.controller.reload()
+        if incident is None or incident.epoch != self._epoch:
+            raise Overtaken(
+                f"{self.session.reference.name} was disabled again: that wins, and this return stops.",
+                next=f"See where it stands: rollback status {self.session.feature}",
+            )
+
+    # -- small things ----------------------------------------------------------------------------------------
+
+    @property
+    def _incident(self) -> Incident:
+        return self.controller.require()
+
+    @property
+    def _basis(self) -> str:
+        return f"{self._incident.policy_hash[:12]}:{self._digest}"
+
+    @property
+    def _watch_hint(self) -> str:
+        return f"Watch it to the end of monitoring: rollback enable {self.session.feature} --reason R"
+
+    def _next_kill(self) -> tuple[str, int]:
+        from rollback.session import nonce
+
+        epoch = self._incident.epoch + 1
+        return f"kill-{epoch}-{nonce()}", epoch
+
+    def _limits(self, rung: Rung | None) -> tuple[float, float]:
+        """Minimum soak and deadline, in seconds, of the gate or of the step that is exposed now."""
+        rule = self.policy.gate if rung is None or rung.index < 0 else self.policy.ladder[rung.index]
+        return rule.minimum_soak.total_seconds(), rule.deadline.total_seconds()
+
+    def _book(self, stage: Stage) -> EvidenceBook:
+        gate = self.policy.gate
+        book = EvidenceBook(
+            stage,
+            gate.p0,
+            gate.alpha,
+            gate.harm_alpha,
+            lambda name, data: self.controller.fact(name, data=data, strict=True),
+        )
+        book.expect(self.probe.metrics)
+        kept = book.resume(self.session.history.entries(self.session.feature).entries, self._incident.incident_id)
+        if kept:
+            self.progress.say(f"{kept} samples of an earlier run of this step are kept.")
+        return book
+

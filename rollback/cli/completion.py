@@ -1,0 +1,27 @@
+"""`rollback completion`: the script that makes a shell complete commands, options and features."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+
+from rollback.errors import ConfigurationError
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  eval "$(rollback completion bash)"
+  rollback completion fish > ~/.config/fish/completions/rollback.fish
+"""
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print the completion script for SHELL."""
+    from rollback.cli.app import cli
+
+    script = get_completion_class(shell)
+    if script is None:
+        raise ConfigurationError(f"There is no completion for {shell}.")
+    click.echo(script(cli, {}, "rollback", "_ROLLBACK_COMPLETE").source())
+    return 0

@@ -1,0 +1,284 @@
+"""What `rollback disable` does, in order: world, kill, case, proof, ledger, and what to type next. Kill path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+
+from rollback import bootstrap
+from rollback.cli.screen import Screen, span, when, world_line
+from rollback.disable import Kill, put_kill, target_for
+from rollback.errors import FlagMissing, StoreError
+from rollback.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rollback.controller import Controller
+    from rollback.core.proof import OffProof
+    from rollback.prover import Prover
+
+NOT_PROVEN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The command's words."""
+
+    feature: str | None
+    flag: str | None
+    reason: str
+    no_wait: bool
+    timeout: float
+    actor: str | None
+    dry_run: bool
+    as_json: bool
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """Says once what can be done by hand, then counts down."""
+
+    session: Session
+    screen: Screen
+    steps: list[str] = field(default_factory=list)
+
+    def __call__(self, error: Exception, left: float) -> None:
+        if not self.steps:
+            self.steps = bootstrap.manual_steps(self.session)
+            self.screen.warn(getattr(error, "message", str(error)))
+            self.screen.line("By hand, meanwhile:", bold=True)
+            for step in self.steps:
+                self.screen.line(f"  {step}")
+        self.screen.live(f"The flag store does not answer; trying for another {span(left)} (Ctrl-C stops the trying)")
+
+
+def run(request: Request) -> int:
+    """Runs the command; returns its exit code."""
+    screen = Screen(as_json=request.as_json)
+    session = bootstrap.open_session(request.feature, request.flag, request.actor, screen.warn)
+    screen.line(world_line(session.world))
+    if request.dry_run:
+        return _dry_run(session, screen)
+    engines = bootstrap.engines(session)
+    for engine in engines:
+        engine.prepare()  # its slow start overlaps with the write
+    trouble = _Trouble(session, screen)
+    bootstrap.waiting.tell = lambda left, error: trouble(error, left)
+    deadline = session.clock.monotonic() + request.timeout
+    try:
+        kill = put_kill(session, reason=request.reason, deadline=deadline, on_trouble=trouble)
+    except FlagMissing as error:
+        return _missing(session, screen, error)
+    except StoreError as error:
+        return _pending(session, screen, error, trouble)
+    except KeyboardInterrupt:
+        return _pending(session, screen, _stopped_by_hand(), trouble)
+    _say_written(screen, session, kill)
+    return _Aftermath(session, screen, request, kill).run(bootstrap.prover(session, engines))
+
+
+def _say_written(screen: Screen, session: Session, kill: Kill) -> None:
+    screen.line(f"{session.reference.name}: off was written and acknowledged at {when(kill.at)}; proving it now.")
+
+
+def _dry_run(session: Session, screen: Screen) -> int:
+    """Reads the flag and says what would become of it."""
+    from rollback.core.exposure import exposure, kill
+    from rollback.core.marker import Marker
+
+    snapshot = session.store.read(session.reference.ref, deadline=session.clock.monotonic() + 10)
+    target = target_for(session, snapshot.config)
+    marker = Marker(target.incident_id, f"kill-{target.epoch}-dry", session.actor.name)
+    now = exposure(snapshot.config, session.reference.polarity)
+    after = exposure(kill(snapshot.config, session.reference.polarity, marker), session.reference.polarity)
+    screen.line(f"Now {_percent(now.percent)} of the 100 buckets are open: {'; '.join(now.why) or now.unknown or 'none'}.")
+    screen.line(f"A kill in front would leave {_percent(after.percent)}. Nothing was written (--dry-run).")
+    if screen.as_json:
+        screen.document(
+            {
+                "dry_run": True,
+                "feature": session.feature,
+                "world": session.world,
+                "exposure": now.percent,
+                "exposure_after": after.percent,
+                "incident": target.incident_id if target.attached else None,
+                "exit": 0,
+            }
+        )
+    return 0
+
+
+def _percent(value: int | None) -> str:
+    return "an unknown number" if value is None else str(value)
+
+
+def _missing(session: Session, screen: Screen, error: FlagMissing) -> int:
+    """A flag that is not there is never off: the application's own default decides."""
+    if screen.as_json:
+        told = {"code": error.code, "message": error.message, "next": error.next}
+        screen.document(
+            {"error": told, "exit": error.exit_code, "exposure": None, "off_proven": False, "world": session.world}
+        )
+        return error.exit_code
+    screen.line("Exposure: unknown. A missing flag is not off: the application's own default decides.", fg="red")
+    raise error
+
+
+def _stopped_by_hand() -> StoreError:
+    from rollback.errors import StoreUnreachable
+
+    return StoreUnreachable("Stopped by hand before the flag store answered; nothing was acknowledged.")
+
+
+def _pending(session: Session, screen: Screen, error: StoreError, trouble: _Trouble) -> int:
+    """Not off, or not known to be: the case says so, the manual steps are there, and nothing is claimed."""
+    from rollback.controller import Controller
+    from rollback.core import events as e
+
+    controller = Controller(session)
+    target = target_for(session, None)
+    _enter_case(controller, session, target.incident_id, f"kill-{target.epoch}-pending", target.epoch)
+    controller.handle(e.OffUnsettled(error.message[:300]))
+    session.history.feed()
+    steps = trouble.steps or bootstrap.manual_steps(session)
+    if not trouble.steps and not screen.as_json:
+        screen.line("By hand, now:", bold=True)
+        for step in steps:
+            screen.line(f"  {step}")
+    certain = "it is not known whether it arrived" if error.exit_code == NOT_PROVEN else "certainly nothing changed"
+    if screen.as_json:
+        told = {"code": error.code, "message": error.message, "next": error.next, "manual_steps": steps}
+        screen.document(
+            {"error": told, "exit": error.exit_code, "exposure": None, "off_proven": False, "world": session.world}
+        )
+        return error.exit_code
+    screen.line(f"NOT OFF as far as anybody knows ({certain}). The off stays pending: rollback disable {session.feature}")
+    raise error
+
+
+def _enter_case(controller: Controller, session: Session, incident_id: str, key: str, epoch: int) -> None:
+    """Opens the case or attaches to the open one, and records the command."""
+    from rollback.core import events as e
+    from rollback.core.model import Severity
+
+    controller.open_case(
+        e.CaseOpened(
+            incident_id,
+            session.feature,
+            Severity.CRITICAL,
+            by=session.actor.name,
+            policy_hash=bootstrap.policy_digest(session, Severity.CRITICAL),
+        )
+    )
+    controller.handle(e.DisableCommanded(key, epoch))
+
+
+class _Aftermath:
+    """All that follows the write: the case, the proof, the ledger. None of it can undo or delay the off."""
+
+    def __init__(self, session: Session, screen: Screen, request: Request, kill: Kill) -> None:
+        from rollback.controller import Controller
+
+        self.session = session
+        self.screen = screen
+        self.request = request
+        self.kill = kill
+        self.controller = Controller(session)
+        self._told = False
+        self._stop = False
+
+    def run(self, prover: Prover) -> int:
+        """Records, proves, feeds the ledger, and says what is true."""
+        from rollback.core import events as e
+        from rollback.core.exposure import exposure
+
+        audience = exposure(self.kill.audience, self.session.reference.polarity).percent
+        _enter_case(self.controller, self.session, self.kill.target.incident_id, self.kill.key, self.kill.target.epoch)
+        self.controller.handle(e.OffWritten(self.kill.key, audience))
+        unmeasured = self.controller.require().gate_blind is None
+        measuring = bootstrap.start_measuring(self.session) if unmeasured else None
+        try:
+            proof = self._prove(prover)
+            return self._conclude(prover, proof, measuring)
+        finally:
+            prover.close()
+            self.session.store.close()
+
+    def _prove(self, prover: Prover) -> OffProof:
+        until = self.kill.turned + self.session.reference.prove_within_seconds
+        if self.request.no_wait:
+            proof, _ = prover.look(self.session.clock.monotonic() + 5.0)
+            self._on_look(proof)
+            return proof
+        try:
+            return prover.prove(until, self._on_look)
+        except KeyboardInterrupt:
+            self.screen.line("Ctrl-C: the waiting stops here. The flag stays off; the proof is not complete.", fg="yellow")
+            proof, _ = prover.look(self.session.clock.monotonic() + 2.0)
+            return proof
+
+    def _on_look(self, proof: OffProof) -> None:
+        """The first look is told in full; later ones move the countdown."""
+        from rollback.prover import waiting_words
+
+        if not self._told:
+            self._told = True
+            self._tell(proof)
+            self.session.history.feed()
+        if not proof.proven:
+            self.screen.live(f"waiting: {waiting_words(proof)}")
+
+    def _tell(self, proof: OffProof) -> None:
+        from rollback.prover import lacking_words, off_on_servers
+
+        session, screen, incident = self.session, self.screen, self.controller.require()
+        at = when(incident.turned_at or self.kill.at)
+        if off_on_servers(proof):
+            screen.line(f"{session.reference.name} is OFF on the server since {at}, proven.", fg="green", bold=True)
+        else:
+            screen.line(f"Off was written at {at}, but is NOT PROVEN: {lacking_words(proof)}.", fg="yellow", bold=True)
+        poll = session.reference.poll_interval_seconds
+        if poll:
+            from datetime import timedelta
+
+            by = (incident.turned_at or self.kill.at) + timedelta(seconds=poll + session.reference.replica_lag_seconds)
+            screen.line(f"Clients that poll follow by {when(by)}, assumed by time.")
+        for surface in session.reference.not_covered:
+            screen.line(f"Not covered: {surface.name} ({surface.because}).")
+        attached = " (attached to the open case)" if self.kill.target.attached else ""
+        screen.line(f"Case {incident.incident_id}: {incident.severity}, {incident.state}{attached}, by {session.actor.name}.")
+        name = session.feature
+        screen.line(f"Next: rollback status {name} · rollback fix {name} COMMIT · rollback enable {name} --reason R")
+        if not self.request.reason:
+            screen.line(f"Say why, when there is time: rollback note {name} \"reason: …\"")
+
+    def _conclude(self, prover: Prover, proof: OffProof, measuring: Callable[[], bool | None] | None) -> int:
+        from rollback import status
+        from rollback.core import events as e
+        from rollback.core.exposure import exposure
+        from rollback.prover import lacking_words
+
+        current = self.controller.reload()
+        overtaken = current is None or current.epoch > self.kill.target.epoch
+        if not overtaken:
+            event = e.OffProven() if proof.proven else e.OffNotProven(lacking_words(proof)[:300])
+            self.controller.handle(event, data={"off_basis": proof.to_json()})
+            if measuring is not None:
+                self.controller.handle(e.GateMeasured(measuring()))
+        self.session.history.feed()
+        code = 0 if proof.proven else NOT_PROVEN
+        if proof.proven:
+            self.screen.line(f"Proven for every kind of client at {when(self.session.clock.now())}.", fg="green")
+        else:
+            self.screen.line(f"Exit {code}: off, but not proven in full: {lacking_words(proof)}.", fg="yellow")
+        if self.screen.as_json:
+            seen = exposure(self.kill.after.config, self.session.reference.polarity)
+            told = status.document(
+                self.session.reference, self.session.world, self.controller.incident, seen, proof
+            )
+            self.screen.document({**told, "attached": self.kill.target.attached, "kill": self.kill.key, "exit": code})
+        return code
+
+

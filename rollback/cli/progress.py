@@ -1,0 +1,73 @@
+"""How a return looks: on a terminal one line that moves, in a pipe a line now and then."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from rollback.cli.screen import Screen, span
+from rollback.core.evidence import Judgement, MetricFigures
+
+PLAIN_EVERY = 30.0
+"""Seconds between two lines of evidence when nobody looks at a terminal: enough for a pipeline's log to look alive."""
+
+
+class ReturnProgress:
+    """Evidence against its bound, clean samples still missing, time left at this rate."""
+
+    def __init__(self, screen: Screen, *, plain: bool = False) -> None:
+        self._screen = screen
+        self._plain = plain or not screen.is_terminal
+        self._last = float("-inf")
+        self._title = ""
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._screen.line(text)
+
+    def evidence(self, title: str, judgement: Judgement, *, rate: float, soak_left: float, time_left: float) -> None:
+        """Called each round; draws when it is worth it."""
+        if title != self._title:
+            self._title = title
+            self._last = float("-inf")
+        now = time.monotonic()
+        if now - self._last < (PLAIN_EVERY if self._plain else 0.1) and not judgement.final:
+            return
+        self._last = now
+        text = f"{title}: {_figures(judgement, rate, soak_left, time_left)}"
+        if self._plain:
+            self._screen.line(text)
+        else:
+            self._screen.live(text)
+
+
+def _figures(judgement: Judgement, rate: float, soak_left: float, time_left: float) -> str:
+    if not judgement.metrics:
+        return "no metric is configured, so there is no data"
+    worst = min(judgement.metrics, key=lambda metric: metric.log_e - metric.bound)
+    parts = [bar(worst), _samples(worst)]
+    if worst.clean_samples_missing and not worst.passed:
+        seconds = worst.clean_samples_missing / rate if rate > 0 else math.inf
+        left = f", {span(seconds)} at this rate" if math.isfinite(seconds) else ""
+        parts.append(f"{worst.clean_samples_missing} clean samples missing{left}")
+    if soak_left > 0:
+        parts.append(f"soak {span(soak_left)} more")
+    if math.isfinite(time_left) and time_left >= 0 and worst.clean_samples_missing:
+        parts.append(f"deadline in {span(time_left)}")
+    return " · ".join(parts)
+
+
+def bar(metric: MetricFigures, width: int = 20) -> str:
+    """E against its bound 1/α on a logarithmic scale."""
+    share = max(0.0, min(1.0, metric.log_e / metric.bound)) if metric.bound > 0 else 1.0
+    filled = round(share * width)
+    return f"[{'█' * filled}{'░' * (width - filled)}] E {_power(metric.log_e)} of {_power(metric.bound)}"
+
+
+def _power(log_value: float) -> str:
+    return f"{math.exp(log_value):.3g}" if log_value < 300 else f"e^{log_value:.0f}"
+
+
+def _samples(metric: MetricFigures) -> str:
+    missing = f", {metric.missing} missing" if metric.missing else ""
+    return f"{metric.name}: {metric.samples} samples, {metric.harm:g} bad{missing}"

@@ -1,0 +1,295 @@
+"""What `enable`, `ci`, `undo`, `false-alarm` and `close` do: settle, check, then the return itself."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import FrameType
+from typing import Any
+
+from rollback import bootstrap, status
+from rollback.bring_back import Outcome, Return
+from rollback.cli.progress import ReturnProgress
+from rollback.cli.screen import Screen, when, world_line
+from rollback.controller import Controller
+from rollback.core import events as e
+from rollback.core.effects import LowerExposure
+from rollback.core.ladder import plan
+from rollback.core.machine import decide
+from rollback.core.model import Incident, Severity, State
+from rollback.core.policy import SeverityPolicy
+from rollback.core.scalars import parse_duration
+from rollback.errors import ConfigurationError, PolicyRefused, RollbackError, Unproven
+from rollback.identity import is_alive, this_process
+from rollback.lowering import carry_out, prove
+from rollback.prover import lacking_words
+from rollback.raising import FlagView, view
+from rollback.session import Session
+from rollback.settling import settle
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The command's words. `plain` writes lines without a live display (pipelines)."""
+
+    feature: str
+    reason: str
+    fix: str | None = None
+    until_full: bool = False
+    force: bool = False
+    force_for: str | None = None
+    accept_blind: bool = False
+    actor: str | None = None
+    dry_run: bool = False
+    as_json: bool = False
+    plain: bool = False
+    false_alarm: bool = False
+    undo: bool = False
+    low_only: bool = False
+
+
+class _Signals:
+    """SIGINT and SIGTERM become a question that the loop asks, so that a retreat comes first."""
+
+    def __init__(self) -> None:
+        self.came = False
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._note)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+
+
+def run(request: Request) -> int:
+    """Runs the command; returns its exit code."""
+    screen = Screen(as_json=request.as_json)
+    progress = ReturnProgress(screen, plain=request.plain)
+    session = bootstrap.open_session(request.feature, None, request.actor, screen.warn)
+    screen.line(world_line(session.world))
+    controller = Controller(session)
+    if request.dry_run:
+        return _dry_run(session, controller, screen)
+    settle(session, controller, lambda: bootstrap.prover(session), progress.say)
+    if controller.reload() is None:
+        return _nothing_open(session, screen)
+    return _Run(request, screen, progress, session, controller).go()
+
+
+def _nothing_open(session: Session, screen: Screen) -> int:
+    """No case here: nothing to do, unless another machine left one on the flag."""
+    flag = view(session)
+    if flag.marks:
+        raise PolicyRefused(
+            f"The flag carries case {flag.marks[0].incident} of another machine, by {flag.marks[0].actor or 'somebody'}.",
+            next=f"Take it over first: rollback adopt {session.feature}",
+        )
+    screen.line("Nothing to do: there is no open case, and nothing of ours is on the flag.")
+    if screen.as_json:
+        screen.document(
+            {**status.document(session.reference, session.world, None, flag.now, None), "exit": 0, "outcome": "nothing to do"}
+        )
+    return 0
+
+
+def _dry_run(session: Session, controller: Controller, screen: Screen) -> int:
+    """What the return would do, writing nothing anywhere."""
+    incident, flag = controller.incident, view(session)
+    if incident is None:
+        return _nothing_open(session, screen)
+    _, policy = bootstrap.policies(session, incident.severity)
+    ladder = plan(flag.without_us, session.reference.polarity, [step.percent for step in policy.ladder])
+    screen.line(f"Case {incident.incident_id} is {incident.state}. The return would climb:")
+    for rung in ladder.rungs:
+        screen.line(f"  {rung.percent:g} %: {rung.open_buckets} of 100 buckets open; our kill holds off {rung.held}")
+    for line in ladder.skipped:
+        screen.line(f"  {line}")
+    screen.line("Nothing was written (--dry-run).")
+    if screen.as_json:
+        rungs = [{"percent": rung.percent, "open": rung.open_buckets, "held": rung.held} for rung in ladder.rungs]
+        screen.document(
+            {"dry_run": True, "feature": session.feature, "ladder": rungs, "skipped": list(ladder.skipped), "exit": 0}
+        )
+    return 0
+
+
+class _Run:
+    """One return, from its checks to its last word."""
+
+    def __init__(
+        self, request: Request, screen: Screen, progress: ReturnProgress, session: Session, controller: Controller
+    ) -> None:
+        self.request = request
+        self.screen = screen
+        self.progress = progress
+        self.session = session
+        self.controller = controller
+        self.feature, self.policy = bootstrap.policies(session, controller.require().severity)
+        self.signals = _Signals()
+
+    def go(self) -> int:
+        """Checks, declares, climbs, and tells how it ended."""
+        if self.request.fix:
+            self.controller.handle(e.FixDeployed(self.request.fix), reason=self.request.reason, strict=True)
+        if self.request.low_only and self.controller.require().severity is not Severity.LOW:
+            raise PolicyRefused(
+                "Only a low-severity case is closed like this; a feature that is off or reduced comes back first.",
+                next=f"rollback enable {self.session.feature} --reason R",
+            )
+        flag = view(self.session)
+        self._check_audience(flag)
+        if self.request.undo:
+            return self._undo()
+        self._check_not_watched()
+        self._finish_disabling()
+        self._declare()
+        forced = self._forced_until()
+        probe = bootstrap.probe(self.session, self.feature)
+        try:
+            outcome = self._return(probe).run(forced_until=forced, watcher=this_process())
+        finally:
+            probe.close()
+        return self._tell(outcome)
+
+    # -- checks ----------------------------------------------------------------------------------------------
+
+    def _check_audience(self, flag: FlagView) -> None:
+        """A larger audience than before the incident is a person's decision (invariant 11)."""
+        incident = self.controller.require()
+        now, before = flag.base.percent, incident.audience
+        if before is None or now is None or now <= before or incident.accepted_digest == flag.digest:
+            return
+        raise PolicyRefused(
+            f"Without us {now} of 100 buckets would be open, before the incident it was {before}: {'; '.join(flag.base.why)}.",
+            next=f"Accept that: rollback release {self.session.feature} --reason R; then enable again.",
+        )
+
+    def _check_not_watched(self) -> None:
+        incident = self.controller.require()
+        if incident.watcher is None or incident.state not in (State.VERIFYING, State.RAMPING, State.MONITORING):
+            return
+        if is_alive(incident.watcher) is not False:
+            raise PolicyRefused(
+                f"Process {incident.watcher.pid} on {incident.watcher.host} is bringing it back already ({incident.state}).",
+                next=f"Watch it: rollback status {self.session.feature}",
+            )
+
+    def _finish_disabling(self) -> None:
+        """A case that is still `disabling` is proven off first: no return starts from an off that nobody has seen."""
+        if self.controller.require().state is not State.DISABLING:
+            return
+        self.progress.say("Off was not proven yet; proving it first.")
+        prover = bootstrap.prover(self.session)
+        try:
+            proof = prove(self.session, self.controller, prover, self.progress.say, wait=True)
+        finally:
+            prover.close()
+        if not proof.proven:
+            raise Unproven(
+                f"Off is not proven, so no return starts: {lacking_words(proof)}.", next=f"rollback status {self.session.feature}"
+            )
+
+    def _declare(self) -> None:
+        """What a person declares about the case before the return."""
+        actor, request = self.session.actor, self.request
+        if request.accept_blind:
+            self.controller.handle(e.BlindGateAccepted(actor), reason=request.reason, strict=True)
+        if request.false_alarm:
+            self.controller.handle(e.FalseAlarmDeclared(actor), reason=request.reason, strict=True)
+
+    def _forced_until(self) -> datetime | None:
+        """When a forced return expires; None when it is not forced."""
+        if not self.request.force:
+            if self.request.force_for:
+                raise ConfigurationError("--for says how long a forced return lasts; it needs --force.")
+            return None
+        rule = self.policy.force
+        length = _duration(self.request.force_for) if self.request.force_for else rule.default
+        if length > rule.maximum:
+            raise PolicyRefused(f"A forced return lasts at most {rule.maximum}; {length} was asked for.")
+        until = self.session.clock.now() + length
+        self.progress.say(f"FORCED: the gate is skipped, the monitor is not; it expires at {when(until)}, and is reviewed.")
+        return until
+
+    # -- the return ------------------------------------------------------------------------------------------
+
+    def _return(self, probe: Any) -> Return:
+        cohort = self.feature.cohort.segments if self.feature.cohort and self.policy.use_cohort else ()
+        return Return(
+            session=self.session,
+            controller=self.controller,
+            policy=self.policy,
+            probe=probe,
+            progress=self.progress,
+            interrupted=lambda: self.signals.came,
+            lower=self._lower,
+            reason=self.request.reason,
+            until_full=self.request.until_full,
+            cohort=tuple(cohort),
+        )
+
+    def _lower(self, effect: LowerExposure, why: str) -> bool:
+        """A retreat: down first, then the proof. A second signal stops the waiting, not the lowering."""
+        prover = bootstrap.prover(self.session)
+        try:
+            return carry_out(
+                self.session, self.controller, effect, why, prover=prover, say=self.progress.say, wait=not self.signals.came
+            )
+        finally:
+            prover.close()
+
+    def _undo(self) -> int:
+        """Back in one step, then watched; only for the one who disabled it a moment ago."""
+        from rollback.raising import raise_to
+
+        actor = self.session.actor
+        incident = self.controller.require()
+        event = e.DisableUndone(actor, this_process())
+        decide(incident, event, now=self.session.clock.now(), nonce="")  # refused before anything is recorded
+        self.controller.handle(event, reason=self.request.reason, strict=True)
+        raise_to(self.session, self.controller.require(), 0)
+        self.controller.handle(e.ReturnedInFull())
+        self.progress.say("Taken back: the flag is as it would be without us. It is watched now.")
+        probe = bootstrap.probe(self.session, self.feature)
+        try:
+            outcome = self._return(probe).run(forced_until=None, watcher=this_process())
+        finally:
+            probe.close()
+        return self._tell(outcome)
+
+    def _tell(self, outcome: Outcome) -> int:
+        """The last word, and the document of `--json`."""
+        self.session.history.feed()
+        colour = "green" if outcome.exit_code == 0 else "red"
+        self.screen.line(outcome.message, fg=colour, bold=True)
+        if outcome.next:
+            self.screen.line(f"Next: {outcome.next}")
+        if self.screen.as_json:
+            self.screen.document(self._document(outcome))
+        return outcome.exit_code
+
+    def _document(self, outcome: Outcome) -> dict[str, Any]:
+        try:
+            flag: FlagView | None = view(self.session)
+        except RollbackError:
+            flag = None
+        told = status.document(
+            self.session.reference,
+            self.session.world,
+            self.controller.reload(),
+            flag.now if flag else None,
+            None,
+            marks=flag.marks if flag else (),
+        )
+        told["state"] = outcome.state.value
+        return {**told, "outcome": outcome.message, "exit": outcome.exit_code}
+
+
+def _duration(text: str) -> timedelta:
+    try:
+        length = parse_duration(text)
+    except ValueError as error:
+        raise ConfigurationError(f"--for {text}: {error}", next="Write 30m or 2h.") from error
+    return length if isinstance(length, timedelta) else timedelta(seconds=float(length))
+
+

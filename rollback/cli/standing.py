@@ -1,0 +1,193 @@
+"""What `rollback status` does: reads the flag on every replica, and says so when case and flag differ."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rollback import bootstrap, status
+from rollback.cli.screen import Screen, clean, when, world_line
+from rollback.controller import Controller
+from rollback.core.evidence import Evidence, log_bound
+from rollback.core.exposure import Exposure
+from rollback.core.model import Incident
+from rollback.core.proof import OffProof
+from rollback.errors import RollbackError
+from rollback.kill_settings import read_settings
+from rollback.raising import FlagView, view
+from rollback.session import Session
+
+LOOK_WITHIN = 5.0
+"""Seconds for one look at everything."""
+
+
+def show_one(feature: str | None, flag: str | None, as_json: bool) -> int:
+    """One feature: the document, or its words."""
+    screen = Screen(as_json=as_json)
+    session = bootstrap.open_session(feature, flag, None, screen.warn)
+    screen.line(world_line(session.world))
+    told, error = _read(session)
+    if as_json:
+        if error is not None:
+            told["error"] = {"code": error.code, "message": error.message, "next": error.next}
+        screen.document({**told, "exit": error.exit_code if error else 0})
+        return error.exit_code if error else 0
+    _say(screen, session, told)
+    if error is not None:
+        raise error
+    return 0
+
+
+def show_all(as_json: bool) -> int:
+    """Every feature of the policy folder, one line each; one that cannot be read does not hide the others."""
+    from rollback.policy_files import load_policies
+
+    screen = Screen(as_json=as_json)
+    settings = read_settings(os.environ, forgiving=True)
+    loaded = load_policies(settings.policies, bootstrap.environment())
+    documents: list[dict[str, Any]] = []
+    for key in sorted(loaded.features):
+        try:
+            told, error = _read(bootstrap.open_session(key, None, None, screen.warn))
+        except RollbackError as failed:
+            told, error = {"feature": key, "exposure": None, "off_proven": False}, failed
+        if error is not None:
+            told["error"] = {"code": error.code, "message": error.message, "next": error.next}
+        documents.append(told)
+    broken = [{"file": str(one.file), "error": one.error.message} for one in loaded.broken_features]
+    if as_json:
+        screen.document({"features": documents, "broken_policies": broken, "exit": 0})
+        return 0
+    _table(documents)
+    for one in broken:
+        screen.warn(f"{one['file']}: {one['error']}")
+    return 0
+
+
+def _read(session: Session) -> tuple[dict[str, Any], RollbackError | None]:
+    """The document of one feature; with the error that kept the flag from being read, if any."""
+    incident = Controller(session).incident
+    flag: FlagView | None = None
+    failed: RollbackError | None = None
+    try:
+        flag = view(session, session.clock.monotonic() + LOOK_WITHIN)
+    except RollbackError as error:
+        failed = error
+    proof, seen = _look(session, incident, flag) if flag is not None else (None, None)
+    told = status.document(
+        session.reference,
+        session.world,
+        incident,
+        seen,
+        proof,
+        marks=flag.marks if flag else (),
+        evidence=_evidence(session, incident),
+    )
+    return told, failed
+
+
+def _look(session: Session, incident: Incident | None, flag: FlagView) -> tuple[OffProof | None, Exposure | None]:
+    """What clients see now, and the exposure: the worst of the replicas, or of the file when nobody serves it."""
+    prover = bootstrap.prover(session)
+    try:
+        if incident is not None and incident.turned_at is not None:
+            ago = (session.clock.now() - incident.turned_at).total_seconds() - session.reference.replica_lag_seconds
+            prover.turned_before(session.clock.monotonic() - max(0.0, ago))
+        proof, seen = prover.look(session.clock.monotonic() + LOOK_WITHIN)
+    finally:
+        prover.close()
+    return proof, flag.now if seen is None and prover.file_only else seen
+
+
+def _evidence(session: Session, incident: Incident | None) -> dict[str, Any] | None:
+    """The newest stage's evidence of the open case, summed from the record; None when there is none."""
+    if incident is None:
+        return None
+    kept = [e for e in session.history.entries(session.feature).entries if e.name == "evidence" and e.incident == incident.incident_id]
+    if not kept:
+        return None
+    names = ("stage", "attempt", "fix", "basis")
+    stage = {name: kept[-1].data.get(name) for name in names}
+    sums: dict[str, dict[str, int]] = {}
+    for entry in kept:
+        if {name: entry.data.get(name) for name in names} == stage:
+            for metric, counts in dict(entry.data.get("metrics", {})).items():
+                held = sums.setdefault(metric, {"total": 0, "bad": 0, "missing": 0})
+                for word in held:
+                    held[word] += int(counts.get(word, 0))
+    p0, alpha = float(kept[-1].data.get("p0", 0.02)), float(kept[-1].data.get("alpha", 0.01))
+    metrics = {
+        name: {**counts, "log_e": round(Evidence.from_counts(p0, counts["bad"], counts["total"]).log_e, 4)}
+        for name, counts in sums.items()
+    }
+    return {**stage, "p0": p0, "alpha": alpha, "log_bound": round(log_bound(alpha), 4), "metrics": metrics}
+
+
+def _say(screen: Screen, session: Session, told: dict[str, Any]) -> None:
+    name, percent = session.reference.name, told["exposure"]
+    if percent is None:
+        screen.line(f"{name}: exposure UNKNOWN ({told['exposure_unknown']}); unknown is not off.", fg="red", bold=True)
+    elif percent == 0:
+        proven = "proven" if told["off_proven"] else "NOT PROVEN"
+        since = f" since {when(_moment(told['off_since']))}" if told["off_since"] else ""
+        screen.line(f"{name} is OFF{since}, {proven}.", fg="green" if told["off_proven"] else "yellow", bold=True)
+    else:
+        screen.line(f"{name} is ON: {percent} of 100 buckets are open.", bold=True)
+        for why in told["exposure_reasons"]:
+            screen.line(f"  {why}")
+    _say_case(screen, session, told)
+    for surface in told["not_covered"]:
+        screen.line(f"Not covered: {surface['name']} ({surface['because']}).")
+    for difference in told["differs"]:
+        screen.line(f"DIFFERS: {difference}.", fg="red")
+
+
+def _say_case(screen: Screen, session: Session, told: dict[str, Any]) -> None:
+    if told["incident"]:
+        since = when(_moment(told["since"]))
+        screen.line(f"Case {told['incident']}: {told['severity']}, {told['state']} since {since}.")
+    else:
+        screen.line("No open case.")
+    if told["exposure"] == 0 and told["off_basis"] and not told["off_proven"]:
+        screen.line(f"Not proven: {_lacking(told['off_basis'])}", fg="yellow")
+    if told["pending_off_since"]:
+        screen.line(f"An off is PENDING since {when(_moment(told['pending_off_since']))}: rollback disable {session.feature}", fg="red")
+    if told["needs_human"]:
+        screen.line(f"Needs a human ({told['needs_human']['role']}): {told['needs_human']['what']}", fg="yellow")
+    for metric, counts in (told["evidence"] or {}).get("metrics", {}).items():
+        screen.line(f"Evidence {metric}: {counts['total']} samples, {counts['bad']} bad, {counts['missing']} missing.")
+
+
+def _lacking(basis: dict[str, Any]) -> str:
+    holds = ("proven", "assumed", "not_configured")
+    return "; ".join(f"{part['name']}: {part['detail']}" for part in basis["parts"] if part["status"] not in holds)
+
+
+def _moment(text: str) -> Any:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text)
+
+
+def _table(documents: list[dict[str, Any]]) -> None:
+    """One row a feature."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("feature", "exposure", "proven", "state", "severity", "since", "flag", box=None, pad_edge=False)
+    for told in documents:
+        world = told.get("world", {})
+        exposure = "unknown" if told["exposure"] is None else f"{told['exposure']} %"
+        row = (
+            told["feature"],
+            f"[bold red]{exposure}[/]" if told["exposure"] is None else exposure,
+            "yes" if told["off_proven"] else "",
+            told.get("state") or "",
+            told.get("severity") or "",
+            when(_moment(told["since"])) if told.get("since") else "",
+            clean(f"{world.get('store', '')} {world.get('namespace', '')}/{world.get('flag', '')}"),
+        )
+        table.add_row(*row)
+    Console(highlight=False, soft_wrap=True).print(table)
+
+

@@ -1,0 +1,78 @@
+"""The exposure steps on the way back, found by counting buckets.
+
+Step n of the ladder means at most n percent of the buckets that would be open without us. A step that opens no new
+bucket is no step: it would be called a step up while nobody comes back, so it is skipped, and that is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rollback.core.exposure import exposure, kill_percentage_for, opened_by
+from rollback.core.flag import BUCKETS, FlagConfig, FlagType, Polarity
+
+FULL = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step: `percent` as the policy says it; `held` buckets that our kill then holds off; `open_buckets` are open.
+
+    `index` is the step's place in the policy's list. `held` 0 is the last rung: ours is taken out altogether.
+    """
+
+    index: int
+    percent: float
+    held: int
+    open_buckets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The rungs that open something, in order, and why the others are skipped."""
+
+    rungs: tuple[Rung, ...]
+    skipped: tuple[str, ...]
+
+    def above(self, open_buckets: int) -> tuple[Rung, ...]:
+        """The rungs still to climb when `open_buckets` are open."""
+        return tuple(rung for rung in self.rungs if rung.open_buckets > open_buckets or rung.held == 0)
+
+
+def plan(config: FlagConfig, polarity: Polarity, percents: Sequence[float]) -> Ladder:
+    """The ladder for a flag as it would be without us. Its last rung is always full exposure.
+
+    Variant flags are all or nothing (`flipt.md`), so theirs has one rung.
+    """
+    base = len(exposure(config, polarity).buckets)
+    rungs: list[Rung] = []
+    skipped: list[str] = []
+    is_open = 0
+    for index, percent in enumerate(percents):
+        if percent >= FULL:
+            continue
+        if config.type is FlagType.VARIANT:
+            skipped.append(f"step {percent:g} % is skipped: a variant flag comes back whole or not at all")
+            continue
+        held = kill_percentage_for(config, polarity, percent)
+        opened = opened_by(config, polarity, held)
+        if opened <= is_open:
+            skipped.append(f"step {percent:g} % is skipped: it opens no new bucket ({base} are open without us)")
+            continue
+        rungs.append(Rung(index, percent, held, opened))
+        is_open = opened
+    if rungs and rungs[-1].open_buckets >= base:
+        last = rungs.pop()
+        skipped.append(f"step {last.percent:g} % is skipped: it opens as much as full exposure ({base} buckets)")
+    rungs.append(Rung(len(percents) - 1 if percents else 0, float(FULL), 0, base))
+    return Ladder(tuple(rungs), tuple(skipped))
+
+
+def reduced(config: FlagConfig, polarity: Polarity, percent: float) -> int | None:
+    """How many buckets a kill holds off to reduce to `percent` of what is open without us; None when none is left.
+
+    A reduce that leaves nobody is off under another name, so the caller refuses it.
+    """
+    held = kill_percentage_for(config, polarity, percent)
+    return held if opened_by(config, polarity, held) > 0 and held <= BUCKETS else None

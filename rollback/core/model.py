@@ -1,0 +1,109 @@
+"""Incidents and their states. Kill path: standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class Severity(StrEnum):
+    """How bad; each has a policy. An incident's severity is the highest ever raised."""
+
+    LOW = "low"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    @property
+    def rank(self) -> int:
+        """0 for low, 1 for high, 2 for critical."""
+        return (Severity.LOW, Severity.HIGH, Severity.CRITICAL).index(self)
+
+
+class State(StrEnum):
+    """An incident's states; `normal` is the absence of a case."""
+
+    NORMAL = "normal"
+    TRIGGERED = "triggered"
+    DISABLING = "disabling"
+    DISABLED = "disabled"
+    REDUCING = "reducing"
+    REDUCED = "reduced"
+    FIXING = "fixing"
+    VERIFYING = "verifying"
+    RAMPING = "ramping"
+    MONITORING = "monitoring"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsHuman:
+    """What a person has to do or decide, since when; `role` is who the policy asks, `by` the latest sensible time."""
+
+    what: str
+    role: str
+    since: datetime
+    by: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """The process that watches an exposure: enough to tell whether that very process still lives."""
+
+    host: str
+    pid: int
+    started: str
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """One open matter of one feature.
+
+    `epoch` rises with each disable; a return that began under an older one stops. `settled_held` is the number of
+    buckets that our kill holds off at the last settled step (100: off, 0: nothing of ours), `None` before anything was
+    written. `safe_held` is where a retreat ends: 100 for critical, the reduced level for high, `None` for low.
+    `audience` is how many buckets were open without us when the case first lowered exposure, `None` when unknown.
+    `turned_at` is when the store acknowledged the last lowering; `proven_at` when off was proven.
+    `gate_blind` is True when the gate was green while the feature was called broken, `None` when nothing was measured.
+    `attempt` counts the fixes that were tried: the k-th spends α/(k(k+1)). `one_step` makes the ladder one rung.
+    `kills` are the keys of our rollouts that this case knows of. `policy_hash` is of the policy the case pins.
+    """
+
+    incident_id: str
+    feature: str
+    severity: Severity
+    state: State
+    opened_at: datetime
+    since: datetime
+    epoch: int = 0
+    reason: str = ""
+    opened_by: str = ""
+    policy_hash: str = ""
+    settled_held: int | None = None
+    safe_held: int | None = None
+    audience: int | None = None
+    turned_at: datetime | None = None
+    proven_at: datetime | None = None
+    gate_blind: bool | None = None
+    blind_accepted_by: str = ""
+    sensitive: bool = False
+    fix: str = ""
+    attempt: int = 0
+    one_step: bool = False
+    keep_off: bool = False
+    accepted_digest: str = ""
+    pending_off_since: datetime | None = None
+    drift_repairs: int = 0
+    forced_until: datetime | None = None
+    review: tuple[str, ...] = ()
+    kills: tuple[str, ...] = ()
+    needs_human: NeedsHuman | None = None
+    watcher: Watcher | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        """False once resolved."""
+        return self.state not in (State.RESOLVED, State.NORMAL)

@@ -1,0 +1,65 @@
+"""The policies as frozen models: what a severity means, and what a feature is.
+
+Text in a file becomes these through `rollback.policy_files`. Every field is documented with its unit, its
+default's reason and what null means; `rollback policy schema` prints that.
+"""
+
+from __future__ import annotations
+
+from rollback.core.feature_policy import (
+    PROOF_MARGIN,
+    Channel,
+    Client,
+    Cohort,
+    Contact,
+    Downstream,
+    FeaturePolicy,
+    Flag,
+    Link,
+    PagerDuty,
+    SeverityNames,
+    Surface,
+)
+from rollback.core.policy_base import PolicyModel, plain, policy_hash
+from rollback.core.probe_target import Assertion, EffectCheck, Endpoint, Health, Request
+from rollback.core.severity_policy import (
+    FORCE_LIMIT,
+    MITIGATION,
+    Force,
+    Gate,
+    Mitigation,
+    Monitoring,
+    SeverityPolicy,
+    Step,
+)
+
+__all__ = [
+    "FORCE_LIMIT",
+    "MITIGATION",
+    "PROOF_MARGIN",
+    "Assertion",
+    "Channel",
+    "Client",
+    "Cohort",
+    "Contact",
+    "Downstream",
+    "EffectCheck",
+    "Endpoint",
+    "FeaturePolicy",
+    "Flag",
+    "Force",
+    "Gate",
+    "Health",
+    "Link",
+    "Mitigation",
+    "Monitoring",
+    "PagerDuty",
+    "PolicyModel",
+    "Request",
+    "SeverityNames",
+    "SeverityPolicy",
+    "Step",
+    "Surface",
+    "plain",
+    "policy_hash",
+]

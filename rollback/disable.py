@@ -1,0 +1,219 @@
+"""The kill: intent, read, write. Nothing but authorisation and the flag store delays it (invariant 1). Kill path.
+
+No lock, lease, approval, budget, probe, notice, other case, missing reason, or trouble with journal or ledger stops it.
+It puts a kill of its own in front and never reuses an older one, so that a late write of another process that raises
+its own kill cannot undo it (`flipt.md`, concurrency).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from rollback.core import exposure as exposures
+from rollback.core.flag import BUCKETS, FlagConfig, FlagSnapshot
+from rollback.core.history import Entry, EntryKind
+from rollback.core.marker import Marker
+from rollback.errors import Conflict, FlagMissing, StoreRefused, StoreUnreachable, Unsettled
+from rollback.session import Session, nonce
+
+OnTrouble = Callable[[Exception, float], None]
+"""Told of each failed try and how many seconds of trying are left."""
+
+RETRY_EVERY = 1.0
+"""Seconds between two tries of a store that does not answer: a person is waiting, and the store is not loaded by us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The case that a kill belongs to. `attached` is True when it was open already (or its kill is on the flag)."""
+
+    incident_id: str
+    epoch: int
+    attached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """A kill that the store acknowledged at `at` (`turned` on the monotonic clock)."""
+
+    target: Target
+    key: str
+    held: int
+    before: FlagSnapshot
+    after: FlagSnapshot
+    at: datetime
+    turned: float
+
+    @property
+    def audience(self) -> FlagConfig:
+        """The flag as it was without ours."""
+        return exposures.without(self.before.config)
+
+
+def target_for(session: Session, flag: FlagConfig | None) -> Target:
+    """The open case of this machine's history; else the case whose kill is on the flag; else a new one."""
+    latest = session.history.latest(session.feature)
+    image = (latest.entry.after or {}) if latest.entry else {}
+    marks = exposures.ours(flag) if flag else ()
+    epoch = max([mark.epoch for mark in marks] + [int(image.get("epoch") or 0), 0]) + 1
+    if image.get("incident_id") and image.get("state") not in (None, "resolved", "normal"):
+        return Target(str(image["incident_id"]), epoch, attached=True)
+    if marks:
+        return Target(marks[0].incident, epoch, attached=True)
+    return Target(new_incident_id(session), epoch, attached=False)
+
+
+def new_incident_id(session: Session) -> str:
+    """Readable, sortable, unique: feature, time in UTC, and a little chance."""
+    return f"{session.feature}-{session.clock.now():%Y%m%dT%H%M%SZ}-{nonce()[:4]}"
+
+
+def put_kill(
+    session: Session,
+    *,
+    reason: str,
+    deadline: float,
+    on_trouble: OnTrouble,
+    held: int = BUCKETS,
+    target: Target | None = None,
+    key: str | None = None,
+) -> Kill:
+    """Puts a kill in front of the flag and returns once the store has acknowledged it.
+
+    Tries until `deadline` (monotonic). Raises `FlagMissing` and `StoreRefused` at once, `StoreUnreachable` when time
+    is up and certainly nothing was written, `Unsettled` when a write was sent and its fate is not known.
+    """
+    recorder = _Recorder(session, reason, held, key)
+    recorder.intend(target or target_for(session, None))
+    maybe_sent = False
+    while True:
+        try:
+            before = session.store.read(session.reference.ref, deadline=deadline)
+            aim = recorder.intend(target or target_for(session, before.config))
+            desired = _killed(session, before.config, recorder.marker(aim), held)
+            after = session.store.write(before, desired, deadline=deadline)
+        except Conflict as error:
+            if session.clock.monotonic() >= deadline:
+                raise StoreUnreachable(f"The flag kept changing under us: {error.message}", next=error.next) from error
+            continue
+        except (StoreUnreachable, Unsettled) as error:
+            maybe_sent = maybe_sent or isinstance(error, Unsettled)
+            left = deadline - session.clock.monotonic()
+            on_trouble(error, max(0.0, left))
+            if left <= 0:
+                raise _given_up(recorder, error, maybe_sent) from error
+            session.clock.sleep(min(RETRY_EVERY, left))
+        except (StoreRefused, FlagMissing) as error:
+            recorder.outcome("refused", error.message)
+            raise
+        else:
+            kill = Kill(aim, recorder.key, held, before, after, session.clock.now(), session.clock.monotonic())
+            recorder.settled(kill)
+            return kill
+
+
+def _killed(session: Session, config: FlagConfig, marker: Marker, held: int) -> FlagConfig:
+    """The flag with this kill in front; when ours got there by a lost answer, the flag as it is."""
+    if any(mark.key == marker.key for mark in exposures.ours(config)):
+        return config
+    killed = exposures.kill(config, session.reference.polarity, marker)
+    return killed if held == BUCKETS else exposures.with_kill_at(killed, marker.key, held)
+
+
+def _given_up(recorder: _Recorder, error: StoreUnreachable | Unsettled, maybe_sent: bool) -> Exception:
+    if not maybe_sent:
+        recorder.outcome("unreachable", error.message)
+        return error
+    recorder.outcome("unsettled", error.message)
+    if isinstance(error, Unsettled):
+        return error
+    return Unsettled(f"A write was sent and its fate is unknown: {error.message}", next=error.next)
+
+
+class _Recorder:
+    """The kill's entries: the intent before the first write (once per case it aims at), and what came of it."""
+
+    def __init__(self, session: Session, reason: str, held: int, key: str | None) -> None:
+        self._session = session
+        self._reason = reason
+        self._held = held
+        self._nonce = nonce()
+        self._given_key = key
+        self.target: Target | None = None
+
+    @property
+    def key(self) -> str:
+        """The kill's key: `kill-<epoch>-<nonce>`."""
+        if self._given_key:
+            return self._given_key
+        return f"kill-{self.target.epoch if self.target else 0}-{self._nonce}"
+
+    def intend(self, target: Target) -> Target:
+        """Writes the intent ahead; again only when the kill turns out to belong to another case or epoch."""
+        if self.target is not None and (target.incident_id, target.epoch) == self._aim:
+            return self.target
+        self.target = target
+        self._record(EntryKind.INTENT, "lower_exposure", after={"held": self._held, "flag": self._flag})
+        return target
+
+    @property
+    def _aim(self) -> tuple[str, int]:
+        return (self.target.incident_id, self.target.epoch) if self.target else ("", 0)
+
+    @property
+    def _flag(self) -> str:
+        return str(self._session.reference.ref)
+
+    def marker(self, target: Target) -> Marker:
+        """Who, when, and the ledger's head, for any other machine to read."""
+        return Marker(
+            incident=target.incident_id,
+            key=self.key,
+            actor=self._session.actor.name,
+            at=f"{self._session.clock.now():%Y-%m-%dT%H:%M:%SZ}",
+            head=self._session.history.head_text(self._session.feature),
+        )
+
+    def settled(self, kill: Kill) -> None:
+        """The store acknowledged it."""
+        self._record(
+            EntryKind.OUTCOME,
+            "lower_exposure",
+            before={"buckets_without_us": exposures.exposure(kill.audience, self._session.reference.polarity).percent},
+            after={"held": self._held, "flag": self._flag},
+            data={"result": "written", "store": self._session.store.where},
+        )
+
+    def outcome(self, result: str, why: str) -> None:
+        """The kill did not come about, or nobody knows."""
+        self._record(EntryKind.OUTCOME, "lower_exposure", data={"result": result, "why": why[:300]})
+
+    def _record(
+        self,
+        kind: EntryKind,
+        name: str,
+        *,
+        before: dict[str, object] | None = None,
+        after: dict[str, object] | None = None,
+        data: dict[str, object] | None = None,
+    ) -> None:
+        session, target = self._session, self.target
+        session.history.record(
+            Entry(
+                entry_id=f"{session.clock.now():%Y%m%dT%H%M%S%f}-{nonce()}",
+                at=session.clock.now(),
+                feature=session.feature,
+                kind=kind,
+                name=name,
+                actor=session.actor,
+                reason=self._reason,
+                incident=target.incident_id if target else None,
+                epoch=target.epoch if target else 0,
+                key=self.key,
+                before=before,
+                after=after,
+                data=data or {},
+            )
+        )
