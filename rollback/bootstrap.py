@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rollback.clock import SystemClock
 from rollback.core.model import Severity
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rollback.adapters.flipt_http import FliptHttp, Tls, TokenSource
     from rollback.core.policy import FeaturePolicy, SeverityPolicy
     from rollback.core.proof import ProofPart
+    from rollback.history import HistoryView
     from rollback.ports import ClientView, FlagStore, HealthProbe
     from rollback.prover import Prover
 
@@ -81,13 +83,13 @@ def open_history(warn: Callable[[str], None]) -> tuple[KillSettings, History]:
     return settings, History(Path(settings.journal), settings.ledger, warn)
 
 
-def _reference(
-    settings: KillSettings, name: str | None, flag: str | None, environ: dict[str, str]
-) -> FlagReference:
+def _reference(settings: KillSettings, name: str | None, flag: str | None, environ: dict[str, str]) -> FlagReference:
     if flag:
         return read_by_flag(settings.policies, flag, environ)
     if not name:
-        raise ConfigurationError("Which feature?", next="Name one, e.g. rollback disable sm, or --flag ENV/NAMESPACE/KEY.")
+        raise ConfigurationError(
+            "Which feature?", next="Name one, e.g. rollback disable sm, or --flag ENV/NAMESPACE/KEY."
+        )
     incident = _INCIDENT.fullmatch(name)
     return read_flag_reference(settings.policies, incident["feature"] if incident else name, environ)
 
@@ -121,7 +123,9 @@ def probe(session: Session, feature: FeaturePolicy) -> HealthProbe:
     from rollback.policy_files import load_policies
 
     loaded = load_policies(session.settings.policies, environment()).feature(session.feature)
-    return HttpHealthProbe(feature.health, clock=session.clock, defaulted=loaded.defaulted, production=feature.production)
+    return HttpHealthProbe(
+        feature.health, clock=session.clock, defaulted=loaded.defaulted, production=feature.production
+    )
 
 
 def manual_steps(session: Session) -> list[str]:
@@ -310,3 +314,35 @@ def _effect(session: Session) -> Callable[[float], ProofPart]:
 
     policy = EffectPolicy.model_validate(session.reference.effect_check)
     return EffectCheck(policy).look  # type: ignore[arg-type,call-arg]
+
+
+# -- the record ----------------------------------------------------------------------------------------------------
+
+
+def history_rows(found: HistoryView) -> list[dict[str, Any]]:
+    """The rows of the record as plain values; one that holds no entry any more is left out (`verify` names it)."""
+    from rollback.adapters.ledgers.export import plain_rows
+
+    rows = []
+    for item in (*found.rows, *found.pending):
+        with suppress(ValueError):
+            rows.extend(plain_rows([item]))
+    return rows
+
+
+def exported(rows: Sequence[Mapping[str, Any]], form: str) -> str:
+    """The rows as `json`, `csv` or `markdown`."""
+    from rollback.adapters.ledgers import export
+
+    return {"json": export.to_json, "csv": export.to_csv, "markdown": export.to_markdown}[form](rows)
+
+
+def runbook(session: Session) -> str:
+    """The runbook of the feature as Markdown."""
+    from rollback.policy_files import load_policies
+    from rollback.runbook import runbook_markdown
+
+    loaded = load_policies(session.settings.policies, environment())
+    feature = loaded.feature(session.feature).policy
+    severities = [loaded.severity(feature, severity).policy for severity in Severity]
+    return runbook_markdown(feature, severities, session.settings.flag_urls)

@@ -36,7 +36,9 @@ class Progress(Protocol):
     """What the person sees. Never raises."""
 
     def say(self, text: str) -> None: ...
-    def evidence(self, title: str, judgement: Judgement, *, rate: float, soak_left: float, time_left: float) -> None: ...
+    def evidence(
+        self, title: str, judgement: Judgement, *, rate: float, soak_left: float, time_left: float
+    ) -> None: ...
 
 
 class _Stop(Exception):
@@ -182,7 +184,11 @@ class Return:
             elapsed = clock.monotonic() - began
             judgement = book.judge(soaked=elapsed >= soak, expired=elapsed >= deadline)
             book.flush(clock.now(), always=judgement.final)
-            rate = sum(metric.samples for metric in judgement.metrics) / max(1, len(judgement.metrics)) / max(elapsed, 1e-3)
+            rate = (
+                sum(metric.samples for metric in judgement.metrics)
+                / max(1, len(judgement.metrics))
+                / max(elapsed, 1e-3)
+            )
             self.progress.evidence(
                 title, judgement, rate=rate, soak_left=max(0.0, soak - elapsed), time_left=deadline - elapsed
             )
@@ -209,7 +215,9 @@ class Return:
         """Watches the full exposure with the e-detector for the policy's time."""
         incident, clock = self._incident, self.session.clock
         rule = self.policy.monitoring
-        allowed = rule.false_alarms_per_year / max(1, len(self.probe.metrics))  # the policy's figure is for all together
+        allowed = rule.false_alarms_per_year / max(
+            1, len(self.probe.metrics)
+        )  # the policy's figure is for all together
         beta = beta_from_false_alarms(allowed, 1 / max(rule.interval.total_seconds(), 1e-3))
         detectors = {name: HealthDetector.start(self.policy.gate.p0) for name in self.probe.metrics}
         book = self._book(Stage(99, 1, incident.attempt, incident.fix, self._basis))
@@ -223,7 +231,9 @@ class Return:
                     detectors[measurement.metric] = detectors[measurement.metric].observe(measurement.harm)
             judgement = book.judge(soaked=False, expired=False)
             book.flush(clock.now())
-            self.progress.evidence("monitoring", judgement, rate=0.0, soak_left=length - elapsed, time_left=length - elapsed)
+            self.progress.evidence(
+                "monitoring", judgement, rate=0.0, soak_left=length - elapsed, time_left=length - elapsed
+            )
             alarms = [name for name, detector in detectors.items() if detector.alarm(beta)]
             if alarms:
                 book.flush(clock.now(), always=True)
@@ -349,4 +359,3 @@ class Return:
         if kept:
             self.progress.say(f"{kept} samples of an earlier run of this step are kept.")
         return book
-

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from rollback.core import exposure as exposures
-from rollback.core.flag import BUCKETS, FlagConfig, FlagSnapshot
+from rollback.core.flag import BUCKETS, FlagConfig, FlagSnapshot, Polarity
 from rollback.core.history import Entry, EntryKind
 from rollback.core.marker import Marker
 from rollback.errors import Conflict, FlagMissing, StoreRefused, StoreUnreachable, Unsettled
@@ -46,14 +46,18 @@ class Kill:
     at: datetime
     turned: float
 
+    def was_off(self, polarity: Polarity) -> bool:
+        """True when nobody was served before this kill either."""
+        return exposures.exposure(self.before.config, polarity).is_off
+
     @property
     def audience(self) -> FlagConfig:
         """The flag as it was without ours."""
         return exposures.without(self.before.config)
 
 
-def target_for(session: Session, flag: FlagConfig | None) -> Target:
-    """The open case of this machine's history; else the case whose kill is on the flag; else a new one."""
+def target_for(session: Session, flag: FlagConfig | None, new: str = "") -> Target:
+    """The open case of this machine's history; else the case whose kill is on the flag; else a new one (called `new`)."""
     latest = session.history.latest(session.feature)
     image = (latest.entry.after or {}) if latest.entry else {}
     marks = exposures.ours(flag) if flag else ()
@@ -62,7 +66,7 @@ def target_for(session: Session, flag: FlagConfig | None) -> Target:
         return Target(str(image["incident_id"]), epoch, attached=True)
     if marks:
         return Target(marks[0].incident, epoch, attached=True)
-    return Target(new_incident_id(session), epoch, attached=False)
+    return Target(new or new_incident_id(session), epoch, attached=False)
 
 
 def new_incident_id(session: Session) -> str:
@@ -91,7 +95,7 @@ def put_kill(
     while True:
         try:
             before = session.store.read(session.reference.ref, deadline=deadline)
-            aim = recorder.intend(target or target_for(session, before.config))
+            aim = recorder.intend(target or target_for(session, before.config, recorder.incident_id))
             desired = _killed(session, before.config, recorder.marker(aim), held)
             after = session.store.write(before, desired, deadline=deadline)
         except Conflict as error:
@@ -157,6 +161,11 @@ class _Recorder:
         self.target = target
         self._record(EntryKind.INTENT, "lower_exposure", after={"held": self._held, "flag": self._flag})
         return target
+
+    @property
+    def incident_id(self) -> str:
+        """The case that was aimed at first; a name for a new one when none was."""
+        return self.target.incident_id if self.target else ""
 
     @property
     def _aim(self) -> tuple[str, int]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rollback.adapters.ledgers.verify import Verification
 
 _T = TypeVar("_T")
-_LOOK = 0.1
+_LOOK = 0.25
 """Seconds for looking something up before a kill. Locks are not waited for; this is for storage that hangs."""
 
 

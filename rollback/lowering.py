@@ -45,7 +45,9 @@ def carry_out(
             session,
             reason=why,
             deadline=session.clock.monotonic() + TRY_FOR,
-            on_trouble=lambda error, left: say(f"The flag store does not answer ({error}); trying for {left:.0f} s more."),
+            on_trouble=lambda error, left: say(
+                f"The flag store does not answer ({error}); trying for {left:.0f} s more."
+            ),
             held=effect.held,
             target=target,
             key=effect.key,
@@ -61,7 +63,7 @@ def carry_out(
     if effect.held < BUCKETS:
         controller.handle(e.ReduceSettled(effect.key, effect.held, audience))
         return True
-    controller.handle(e.OffWritten(effect.key, audience))
+    controller.handle(e.OffWritten(effect.key, audience, kill.was_off(session.reference.polarity)))
     return prover is not None and prove(session, controller, prover, say, wait=wait).proven
 
 

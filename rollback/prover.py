@@ -176,11 +176,15 @@ class Prover:
             thread.join(max(0.1, deadline - self.clock.monotonic() + 1.0))
         return [
             part_from_sighting(
-                view.name, replica.name, sightings.get(view.name), len(samples.samples), samples.unsampled, self.clock.now()
+                view.name,
+                replica.name,
+                sightings.get(view.name),
+                len(samples.samples),
+                samples.unsampled,
+                self.clock.now(),
             )
             for view in replica.views
         ]
-
 
 
 def lacking_words(proof: OffProof) -> str:

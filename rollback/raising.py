@@ -47,7 +47,9 @@ class FlagView:
             "enabled": config.enabled,
             "default": config.default_variant,
             "rollouts": [(r.value, r.percentage, r.segments, r.operator.value) for r in config.rollouts],
-            "rules": [(r.segments, r.operator.value, [(d.variant, d.rollout) for d in r.distributions]) for r in config.rules],
+            "rules": [
+                (r.segments, r.operator.value, [(d.variant, d.rollout) for d in r.distributions]) for r in config.rules
+            ],
             "segments": sorted(
                 (s.key, s.match_all, [(c.type, c.property, c.operator, c.value) for c in s.constraints])
                 for s in config.segments.values()

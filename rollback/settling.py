@@ -85,7 +85,9 @@ def _retreat(session: Session, controller: Controller, prover: Callable[[], Prov
     decision = controller.handle(e.WatchStopped(why))
     lowered = [effect for effect in decision.effects if isinstance(effect, LowerExposure)]
     if not lowered:
-        say(f"{session.reference.name}: {why}; exposure was not raised, and stays as it is ({decision.incident.state}).")
+        say(
+            f"{session.reference.name}: {why}; exposure was not raised, and stays as it is ({decision.incident.state})."
+        )
         return
     say(f"{session.reference.name}: {why} while it was {incident.state}; turning it down again.")
     for effect in lowered:
@@ -115,7 +117,9 @@ def _settle_intent(
     age = session.clock.now() - intent.at
     if not arrived and age > ASK_AFTER:
         controller.fact("intent_settled", data={"key": key, "result": "too old to repeat without asking"})
-        controller.handle(e.HumanCalled(f"an off of {intent.at.isoformat()} never reached the flag store: disable again?"))
+        controller.handle(
+            e.HumanCalled(f"an off of {intent.at.isoformat()} never reached the flag store: disable again?")
+        )
         say(f"An off of {age} ago never reached the flag store. Still wanted? rollback disable {session.feature}")
         return
     if held == BUCKETS and key not in incident.kills:
@@ -123,7 +127,9 @@ def _settle_intent(
     effect = LowerExposure(key, epoch, held)
     said = "had reached the flag" if arrived else "had not reached the flag, and is done now"
     say(f"A lowering of {intent.actor.name} whose process died {said} ({key}).")
-    carry_out(session, controller, effect, intent.reason or "settled after a crash", prover=prover(), say=say, wait=False)
+    carry_out(
+        session, controller, effect, intent.reason or "settled after a crash", prover=prover(), say=say, wait=False
+    )
 
 
 def _retry_pending(
@@ -147,5 +153,11 @@ def _retry_pending(
     say("An off is pending; trying it again.")
     key = incident.kills[-1] if incident.kills else f"kill-{incident.epoch}-retry"
     carry_out(
-        session, controller, LowerExposure(key, incident.epoch, BUCKETS), incident.reason, prover=prover(), say=say, wait=False
+        session,
+        controller,
+        LowerExposure(key, incident.epoch, BUCKETS),
+        incident.reason,
+        prover=prover(),
+        say=say,
+        wait=False,
     )

@@ -60,7 +60,9 @@ def document(
         "fix": (incident.fix or None) if incident else None,
         "gate_blind": incident.gate_blind if incident else None,
         "kept_off": incident.keep_off if incident else False,
-        "ours_on_flag": [{"incident": mark.incident, "key": mark.key, "by": mark.actor, "at": mark.at} for mark in marks],
+        "ours_on_flag": [
+            {"incident": mark.incident, "key": mark.key, "by": mark.actor, "at": mark.at} for mark in marks
+        ],
         "differs": differences(incident, exposure, marks),
         "warnings": list(warnings),
     }

@@ -102,13 +102,13 @@ class Command:
 
     def _reduce(self, held: int) -> int:
         epoch = self.controller.require().epoch + 1
-        decision = self.controller.handle(
-            e.ReduceCommanded(f"kill-{epoch}-{nonce()}", epoch, held), reason=self.reason
-        )
+        decision = self.controller.handle(e.ReduceCommanded(f"kill-{epoch}-{nonce()}", epoch, held), reason=self.reason)
         settled = self._lower(decision)
         flag = view(self.session)
         now = flag.now.percent
-        return self._done(f"Reduced: {now} of 100 buckets are open ({flag.base.percent} without us).", 0 if settled else 5)
+        return self._done(
+            f"Reduced: {now} of 100 buckets are open ({flag.base.percent} without us).", 0 if settled else 5
+        )
 
     def _lower(self, decision: Decision) -> bool:
         return all(
@@ -131,7 +131,9 @@ class Command:
         event = e.Adopted(newest.incident, self.session.feature, newest.epoch, held, tuple(mark.key for mark in kills))
         if self.dry_run:
             return self._would(f"take over {newest.incident} by {newest.actor or 'somebody'} at {newest.at}")
-        self.controller.handle(event, reason=self.reason, data={"by": newest.actor, "at": newest.at, "head": newest.head})
+        self.controller.handle(
+            event, reason=self.reason, data={"by": newest.actor, "at": newest.at, "head": newest.head}
+        )
         prover = bootstrap.prover(self.session)
         try:
             proof = prove(self.session, self.controller, prover, self.screen.line, wait=flag.now.is_off)
@@ -141,7 +143,9 @@ class Command:
 
     def _held_by(self, flag: FlagView) -> int:
         """How many buckets the first kill on the flag holds off (100 for a variant flag)."""
-        rollouts = [r for r in flag.snapshot.config.rollouts if "rollback:" in r.description and r.percentage is not None]
+        rollouts = [
+            r for r in flag.snapshot.config.rollouts if "rollback:" in r.description and r.percentage is not None
+        ]
         return exposures.threshold_buckets(rollouts[0].percentage or 0.0) if rollouts else BUCKETS
 
     # -- facts -----------------------------------------------------------------------------------------------
@@ -170,7 +174,9 @@ class Command:
         flag = view(self.session)
         incident = self.controller.require()
         before = "unknown" if incident.audience is None else str(incident.audience)
-        self.screen.line(f"Without us {flag.base.percent} of 100 buckets would be open (before the incident: {before}).")
+        self.screen.line(
+            f"Without us {flag.base.percent} of 100 buckets would be open (before the incident: {before})."
+        )
         for why in flag.base.why:
             self.screen.line(f"  {why}")
         return self._event(e.Released(flag.digest), "Released: returns may start, and the flag is accepted as it is.")
@@ -212,5 +218,3 @@ class Command:
             "said": said,
             "exit": code,
         }
-
-

@@ -47,9 +47,7 @@ Example:
 @actor_option
 @dry_run_option
 @json_option
-def raise_severity(
-    feature: str, severity: str, reason: str, actor: str | None, dry_run: bool, as_json: bool
-) -> int:
+def raise_severity(feature: str, severity: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Raise the severity of FEATURE's open case, and act on it. Only a person lowers one, and only while it is on."""
     from rollback.cli.case_run import Command
 

@@ -19,8 +19,14 @@ Examples:
 @click.option("--flag", metavar="ENV/NAMESPACE/KEY", help="Turn off this very flag; needs no policy at all.")
 @reason_option(required=False)
 @click.option("--no-wait", is_flag=True, help="Return after the first look, with exit 5 and what is pending.")
-@click.option("--timeout", type=click.FloatRange(min=0.0), default=60.0, show_default=True, metavar="SECONDS",
-              help="How long to try when the flag store does not answer.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to try when the flag store does not answer.",
+)
 @actor_option
 @dry_run_option
 @json_option

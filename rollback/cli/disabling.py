@@ -93,7 +93,9 @@ def _dry_run(session: Session, screen: Screen) -> int:
     marker = Marker(target.incident_id, f"kill-{target.epoch}-dry", session.actor.name)
     now = exposure(snapshot.config, session.reference.polarity)
     after = exposure(kill(snapshot.config, session.reference.polarity, marker), session.reference.polarity)
-    screen.line(f"Now {_percent(now.percent)} of the 100 buckets are open: {'; '.join(now.why) or now.unknown or 'none'}.")
+    screen.line(
+        f"Now {_percent(now.percent)} of the 100 buckets are open: {'; '.join(now.why) or now.unknown or 'none'}."
+    )
     screen.line(f"A kill in front would leave {_percent(after.percent)}. Nothing was written (--dry-run).")
     if screen.as_json:
         screen.document(
@@ -154,7 +156,9 @@ def _pending(session: Session, screen: Screen, error: StoreError, trouble: _Trou
             {"error": told, "exit": error.exit_code, "exposure": None, "off_proven": False, "world": session.world}
         )
         return error.exit_code
-    screen.line(f"NOT OFF as far as anybody knows ({certain}). The off stays pending: rollback disable {session.feature}")
+    screen.line(
+        f"NOT OFF as far as anybody knows ({certain}). The off stays pending: rollback disable {session.feature}"
+    )
     raise error
 
 
@@ -196,7 +200,9 @@ class _Aftermath:
 
         audience = exposure(self.kill.audience, self.session.reference.polarity).percent
         _enter_case(self.controller, self.session, self.kill.target.incident_id, self.kill.key, self.kill.target.epoch)
-        self.controller.handle(e.OffWritten(self.kill.key, audience))
+        self.controller.handle(
+            e.OffWritten(self.kill.key, audience, self.kill.was_off(self.session.reference.polarity))
+        )
         unmeasured = self.controller.require().gate_blind is None
         measuring = bootstrap.start_measuring(self.session) if unmeasured else None
         try:
@@ -215,7 +221,9 @@ class _Aftermath:
         try:
             return prover.prove(until, self._on_look)
         except KeyboardInterrupt:
-            self.screen.line("Ctrl-C: the waiting stops here. The flag stays off; the proof is not complete.", fg="yellow")
+            self.screen.line(
+                "Ctrl-C: the waiting stops here. The flag stays off; the proof is not complete.", fg="yellow"
+            )
             proof, _ = prover.look(self.session.clock.monotonic() + 2.0)
             return proof
 
@@ -248,11 +256,13 @@ class _Aftermath:
         for surface in session.reference.not_covered:
             screen.line(f"Not covered: {surface.name} ({surface.because}).")
         attached = " (attached to the open case)" if self.kill.target.attached else ""
-        screen.line(f"Case {incident.incident_id}: {incident.severity}, {incident.state}{attached}, by {session.actor.name}.")
+        screen.line(
+            f"Case {incident.incident_id}: {incident.severity}, {incident.state}{attached}, by {session.actor.name}."
+        )
         name = session.feature
         screen.line(f"Next: rollback status {name} · rollback fix {name} COMMIT · rollback enable {name} --reason R")
         if not self.request.reason:
-            screen.line(f"Say why, when there is time: rollback note {name} \"reason: …\"")
+            screen.line(f'Say why, when there is time: rollback note {name} "reason: …"')
 
     def _conclude(self, prover: Prover, proof: OffProof, measuring: Callable[[], bool | None] | None) -> int:
         from rollback import status
@@ -275,10 +285,6 @@ class _Aftermath:
             self.screen.line(f"Exit {code}: off, but not proven in full: {lacking_words(proof)}.", fg="yellow")
         if self.screen.as_json:
             seen = exposure(self.kill.after.config, self.session.reference.polarity)
-            told = status.document(
-                self.session.reference, self.session.world, self.controller.incident, seen, proof
-            )
+            told = status.document(self.session.reference, self.session.world, self.controller.incident, seen, proof)
             self.screen.document({**told, "attached": self.kill.target.attached, "kill": self.kill.key, "exit": code})
         return code
-
-

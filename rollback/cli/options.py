@@ -27,7 +27,9 @@ def dry_run_option(command: F) -> F:
 
 def actor_option(command: F) -> F:
     """`--actor`: recorded as claimed."""
-    return click.option("--actor", metavar="NAME", help="Who acts; recorded as claimed. Default: your account.")(command)
+    return click.option("--actor", metavar="NAME", help="Who acts; recorded as claimed. Default: your account.")(
+        command
+    )
 
 
 def reason_option(*, required: bool) -> Callable[[F], F]:

@@ -39,8 +39,14 @@ Examples:
 """
 )
 @click.argument("feature", required=False)
-@click.option("--format", "form", type=click.Choice(["table", "json", "csv", "markdown"]), default="table",
-              show_default=True, help="How to write it.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json", "csv", "markdown"]),
+    default="table",
+    show_default=True,
+    help="How to write it.",
+)
 @click.option("--incident", metavar="ID", help="Only this case.")
 @json_option
 def history(feature: str | None, form: str, incident: str | None, as_json: bool) -> int:

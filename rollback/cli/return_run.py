@@ -87,7 +87,11 @@ def _nothing_open(session: Session, screen: Screen) -> int:
     screen.line("Nothing to do: there is no open case, and nothing of ours is on the flag.")
     if screen.as_json:
         screen.document(
-            {**status.document(session.reference, session.world, None, flag.now, None), "exit": 0, "outcome": "nothing to do"}
+            {
+                **status.document(session.reference, session.world, None, flag.now, None),
+                "exit": 0,
+                "outcome": "nothing to do",
+            }
         )
     return 0
 
@@ -186,7 +190,8 @@ class _Run:
             prover.close()
         if not proof.proven:
             raise Unproven(
-                f"Off is not proven, so no return starts: {lacking_words(proof)}.", next=f"rollback status {self.session.feature}"
+                f"Off is not proven, so no return starts: {lacking_words(proof)}.",
+                next=f"rollback status {self.session.feature}",
             )
 
     def _declare(self) -> None:
@@ -208,7 +213,9 @@ class _Run:
         if length > rule.maximum:
             raise PolicyRefused(f"A forced return lasts at most {rule.maximum}; {length} was asked for.")
         until = self.session.clock.now() + length
-        self.progress.say(f"FORCED: the gate is skipped, the monitor is not; it expires at {when(until)}, and is reviewed.")
+        self.progress.say(
+            f"FORCED: the gate is skipped, the monitor is not; it expires at {when(until)}, and is reviewed."
+        )
         return until
 
     # -- the return ------------------------------------------------------------------------------------------
@@ -233,7 +240,13 @@ class _Run:
         prover = bootstrap.prover(self.session)
         try:
             return carry_out(
-                self.session, self.controller, effect, why, prover=prover, say=self.progress.say, wait=not self.signals.came
+                self.session,
+                self.controller,
+                effect,
+                why,
+                prover=prover,
+                say=self.progress.say,
+                wait=not self.signals.came,
             )
         finally:
             prover.close()
@@ -291,5 +304,3 @@ def _duration(text: str) -> timedelta:
     except ValueError as error:
         raise ConfigurationError(f"--for {text}: {error}", next="Write 30m or 2h.") from error
     return length if isinstance(length, timedelta) else timedelta(seconds=float(length))
-
-

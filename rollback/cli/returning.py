@@ -18,8 +18,13 @@ Examples:
 @click.argument("feature")
 @reason_option(required=True)
 @click.option("--fix", metavar="COMMIT", help="The deployed fix; evidence belongs to it.")
-@click.option("--until", type=click.Choice(["resolved", "full"]), default="resolved", show_default=True,
-              help="Return when monitoring has ended, or at 100 % (then somebody else has to watch).")
+@click.option(
+    "--until",
+    type=click.Choice(["resolved", "full"]),
+    default="resolved",
+    show_default=True,
+    help="Return when monitoring has ended, or at 100 % (then somebody else has to watch).",
+)
 @click.option("--force", is_flag=True, help="Skip the gate, never the monitor. Expires, and leaves a review item.")
 @click.option("--for", "force_for", metavar="DURATION", help="How long a forced return lasts (policy: 1h, at most 8h).")
 @click.option("--accept-blind", is_flag=True, help="A person decides although the gate could not see this fault.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from rollback import bootstrap, status
@@ -103,7 +104,11 @@ def _evidence(session: Session, incident: Incident | None) -> dict[str, Any] | N
     """The newest stage's evidence of the open case, summed from the record; None when there is none."""
     if incident is None:
         return None
-    kept = [e for e in session.history.entries(session.feature).entries if e.name == "evidence" and e.incident == incident.incident_id]
+    kept = [
+        e
+        for e in session.history.entries(session.feature).entries
+        if e.name == "evidence" and e.incident == incident.incident_id
+    ]
     if not kept:
         return None
     names = ("stage", "attempt", "fix", "basis")
@@ -151,7 +156,10 @@ def _say_case(screen: Screen, session: Session, told: dict[str, Any]) -> None:
     if told["exposure"] == 0 and told["off_basis"] and not told["off_proven"]:
         screen.line(f"Not proven: {_lacking(told['off_basis'])}", fg="yellow")
     if told["pending_off_since"]:
-        screen.line(f"An off is PENDING since {when(_moment(told['pending_off_since']))}: rollback disable {session.feature}", fg="red")
+        screen.line(
+            f"An off is PENDING since {when(_moment(told['pending_off_since']))}: rollback disable {session.feature}",
+            fg="red",
+        )
     if told["needs_human"]:
         screen.line(f"Needs a human ({told['needs_human']['role']}): {told['needs_human']['what']}", fg="yellow")
     for metric, counts in (told["evidence"] or {}).get("metrics", {}).items():
@@ -188,6 +196,4 @@ def _table(documents: list[dict[str, Any]]) -> None:
             clean(f"{world.get('store', '')} {world.get('namespace', '')}/{world.get('flag', '')}"),
         )
         table.add_row(*row)
-    Console(highlight=False, soft_wrap=True).print(table)
-
-
+    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)

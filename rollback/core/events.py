@@ -47,10 +47,14 @@ class DisableCommanded:
 
 @dataclass(frozen=True, slots=True)
 class OffWritten:
-    """The store acknowledged the kill. `audience` is what was open before, without ours; None when unknown."""
+    """The store acknowledged the kill. `audience` is what was open before, without ours; None when unknown.
+
+    `was_off` is True when nobody was served before either: then the feature is off for longer than this.
+    """
 
     key: str
     audience: int | None
+    was_off: bool = False
 
 
 @dataclass(frozen=True, slots=True)

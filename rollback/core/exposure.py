@@ -152,6 +152,7 @@ def opened_by(config: FlagConfig, polarity: Polarity, held: int) -> int:
 
 # -- boolean flags ---------------------------------------------------------------------------------------------
 
+
 def _boolean_reasons(config: FlagConfig, polarity: Polarity) -> tuple[str | None, ...]:
     """One reason per bucket; buckets between two thresholds behave alike and are walked once."""
     edges = {0, BUCKETS}
@@ -199,9 +200,7 @@ def _served(rollout: Rollout, index: int, polarity: Polarity) -> str | None:
     return f"{whose} rollout {index + 1}: segment {joined}"
 
 
-def _match(
-    config: FlagConfig, segments: tuple[str, ...], operator: Operator, known: Mapping[str, bool]
-) -> bool | None:
+def _match(config: FlagConfig, segments: tuple[str, ...], operator: Operator, known: Mapping[str, bool]) -> bool | None:
     """Whether contexts with these memberships match; None when it depends on what is not decided (or not named)."""
     states = [True if _matches_everybody(config, key) else known.get(key) for key in segments]
     decisive = operator is Operator.OR

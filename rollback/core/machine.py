@@ -51,9 +51,7 @@ def decide(incident: Incident | None, event: Event, *, now: datetime, nonce: str
             next=f"See where it stands: rollback status {incident.feature}",
         )
     _guard(incident, event, now)
-    after = replace(
-        incident, severity=severity, state=state, since=incident.since if state is incident.state else now
-    )
+    after = replace(incident, severity=severity, state=state, since=incident.since if state is incident.state else now)
     return _apply(after, event, now, nonce)
 
 
@@ -166,11 +164,11 @@ def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decis
     match event:
         case e.DisableCommanded(key=key, epoch=epoch):
             return _lower(replace(incident, pending_off_since=incident.pending_off_since or now), key, epoch, BUCKETS)
-        case e.OffWritten(audience=audience):
+        case e.OffWritten(audience=audience, was_off=was_off):
             written = replace(
                 incident,
                 settled_held=BUCKETS,
-                turned_at=now,
+                turned_at=incident.turned_at if was_off and incident.turned_at else now,
                 proven_at=None,
                 pending_off_since=None,
                 audience=audience if incident.audience is None else incident.audience,
@@ -299,5 +297,3 @@ def _with_human(incident: Incident, what: str, now: datetime, role: str = "respo
 
 def _called(incident: Incident, what: str, now: datetime, role: str = "responder") -> Decision:
     return Decision(_with_human(incident, what, now, role), (CallHuman(what, role),))
-
-

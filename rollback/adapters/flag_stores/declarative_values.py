@@ -21,8 +21,9 @@ NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _QUOTED = frozenset({"true", "false"})
 """In quotes these two are text to yaml.v3, while `"yes"`, `"no"`, `"on"` and `"off"` still count."""
 
-_INTEGER = re.compile(r"([-+]?)(0[xX][0-9a-fA-F]+|0[bB][01]+|0[oO]?[0-7]+|[0-9]+)")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_OCTAL = re.compile(r"[-+]?0[oO]?[0-7]+")
+_OTHER_BASE = re.compile(r"[-+]?0(?:[xX][0-9a-fA-F]+|[bB][01]+)")
+_DECIMAL = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 
 
 def text_of(node: Node | None) -> str:
@@ -38,16 +39,17 @@ def number_of(text: str) -> float | None:
     It stays a float64 unless float32 would hold other buckets.
     """
     plain = text.replace("_", "")
-    match = _INTEGER.fullmatch(plain)
-    if match:
-        digits = match[2]
-        octal = len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567"
-        number = float(int(match[1] + digits, 8 if octal else 0))
-    elif _FLOAT.fullmatch(plain):
+    if len(plain) > 40:
+        return None
+    if _OCTAL.fullmatch(plain):
+        number = float(int(plain, 8))
+    elif _OTHER_BASE.fullmatch(plain):
+        number = float(int(plain, 0))
+    elif _DECIMAL.fullmatch(plain):
         number = float(plain)
     else:
         return None
-    if not math.isfinite(number) or abs(number) > 1e30:
+    if not abs(number) < 1e30:
         return None
     (single,) = struct.unpack("f", struct.pack("f", number))
     return number if math.ceil(single) == math.ceil(number) else float(single)

@@ -107,7 +107,7 @@ def rollout_to_v1(rollout: Rollout) -> dict[str, Any]:
 def rollout_to_v2(rollout: Rollout) -> Json:
     """A rollout as it goes into v2's resource: the existing record, with only what differs put into it."""
     wire: Json = rollout.wire if isinstance(rollout.wire, Mapping) else {}
-    if wire and rollout_from(wire) == rollout:
+    if wire and repr(rollout_from(wire)) == repr(rollout):  # not ==: NaN exists, and does not equal itself
         return wire
     if rollout.percentage is not None:
         kind, name = "THRESHOLD_ROLLOUT_TYPE", "threshold"
@@ -298,7 +298,7 @@ def _flagged(entry: Json, name: str) -> bool:
 
 def _plain(number: float) -> float | int:
     """Whole numbers are written as such."""
-    return int(number) if number == int(number) else number
+    return int(number) if float(number).is_integer() else number
 
 
 def _number(entry: Json, name: str) -> float:

@@ -28,8 +28,8 @@ class YamlError(Exception):
 class Node:
     """A scalar, a sequence, a mapping, or an alias of an earlier node.
 
-    `start` and `end` are positions in the text; the end of a block collection is that of its last content, without
-    comments and empty lines after it. `column` counts from 0, `line` from 1. `style` is a scalar's quoting (`"`, `'`,
+    `start` and `end` are positions in the text; the end of a block collection or a block scalar is that of its last
+    content, without comments and empty lines after it. `column` counts from 0, `line` from 1. `style` is a scalar's quoting (`"`, `'`,
     `|`, `>`, or empty for plain). `children` of a mapping are key, value, key, value, …
     """
 
@@ -86,7 +86,7 @@ def compose(text: str) -> list[Node]:
 
     loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
     try:
-        return _Composer().compose(yaml.parse(text, Loader=loader))
+        return _Composer(text).compose(yaml.parse(text, Loader=loader))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         why = ": ".join(part for part in (error.context, error.problem) if part)
@@ -100,7 +100,8 @@ def compose(text: str) -> list[Node]:
 class _Composer:
     """Builds the tree from PyYAML's events, without recursion. (PyYAML's own composer loses where aliases stand.)"""
 
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
+        self.text = text
         self.documents: list[Node] = []
         self.anchors: dict[str, Node] = {}
         self.open: list[Node] = []
@@ -131,6 +132,8 @@ class _Composer:
             node.anchored = event.anchor is not None
             if name == "ScalarEvent":
                 node.text, node.style = event.value, event.style or ""
+                while node.style in {"|", ">"} and self.text[node.end - 1].isspace():
+                    node.end -= 1
             else:
                 node.kind = "sequence" if name == "SequenceStartEvent" else "mapping"
                 node.flow = bool(event.flow_style)

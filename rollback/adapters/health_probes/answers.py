@@ -72,7 +72,11 @@ def _failed_assertion(endpoint: Endpoint, body: bytes) -> str | None:
 
 
 def _says_disabled(body: bytes | None) -> bool:
-    if body is None or len(body) > _MAX_NOTICE or not any(word in body.lower() for word in (b"disabled", b"maintenance")):
+    if (
+        body is None
+        or len(body) > _MAX_NOTICE
+        or not any(word in body.lower() for word in (b"disabled", b"maintenance"))
+    ):
         return False
     try:
         document = _parsed(body)

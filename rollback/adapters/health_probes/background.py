@@ -91,7 +91,14 @@ class _Loop(asyncio.SelectorEventLoop):
     """
 
     async def getaddrinfo(  # type: ignore[override]
-        self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0  # noqa: A002
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,  # noqa: A002
     ) -> Any:
         found: asyncio.Future[Any] = self.create_future()
 

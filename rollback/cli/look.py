@@ -1,0 +1,220 @@
+"""What `check` and `doctor` do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from rollback import bootstrap
+from rollback.cli.progress import ReturnProgress
+from rollback.cli.screen import Screen, world_line
+from rollback.controller import Controller
+from rollback.core.evidence import Judgement, Verdict
+from rollback.core.ladder import plan
+from rollback.core.model import Severity
+from rollback.errors import RollbackError
+from rollback.evidence_book import EvidenceBook, Stage
+from rollback.kill_settings import read_settings
+from rollback.prover import lacking_words
+from rollback.raising import view
+from rollback.session import Session
+
+NOT_HEALTHY = 4
+
+
+def check(feature: str, seconds: float | None, as_json: bool) -> int:
+    """Observes until the gate would decide; keeps nothing."""
+    screen = Screen(as_json=as_json)
+    progress = ReturnProgress(screen)
+    session = bootstrap.open_session(feature, None, None, screen.warn)
+    screen.line(world_line(session.world))
+    incident = Controller(session).incident
+    severity = incident.severity if incident else Severity.CRITICAL
+    policy_of_feature, policy = bootstrap.policies(session, severity)
+    steps = max(
+        1, len(plan(view(session).without_us, session.reference.polarity, [s.percent for s in policy.ladder]).rungs)
+    )
+    stage = Stage(0, steps, max(1, incident.attempt if incident else 1), incident.fix if incident else "", "check")
+    book = EvidenceBook(stage, policy.gate.p0, policy.gate.alpha, policy.gate.harm_alpha, lambda name, data: None)
+    limit = policy.gate.deadline.total_seconds() if seconds is None else seconds
+    soak = min(policy.gate.minimum_soak.total_seconds(), limit)
+    probe = bootstrap.probe(session, policy_of_feature)
+    book.expect(probe.metrics)
+    began = session.clock.monotonic()
+    try:
+        while True:
+            book.observe(probe.measure())
+            elapsed = session.clock.monotonic() - began
+            judgement = book.judge(soaked=elapsed >= soak, expired=elapsed >= limit)
+            rate = min((m.samples for m in judgement.metrics), default=0) / max(elapsed, 1e-3)
+            progress.evidence(
+                "check", judgement, rate=rate, soak_left=max(0.0, soak - elapsed), time_left=limit - elapsed
+            )
+            if judgement.final or judgement.verdict in (Verdict.HEALTHY, Verdict.UNHEALTHY):
+                break
+            session.clock.sleep(policy.gate.interval.total_seconds())
+    finally:
+        probe.close()
+    return _verdict(screen, session, judgement)
+
+
+def _verdict(screen: Screen, session: Session, judgement: Judgement) -> int:
+    code = 0 if judgement.verdict is Verdict.HEALTHY else NOT_HEALTHY
+    screen.line(f"{session.reference.name}: {judgement.verdict}.", fg="green" if code == 0 else "red", bold=True)
+    for reason in judgement.reasons:
+        screen.line(f"  {reason}")
+    if screen.as_json:
+        metrics = [
+            {
+                "name": metric.name,
+                "samples": metric.samples,
+                "bad": metric.harm,
+                "missing": metric.missing,
+                "log_e": metric.log_e,
+                "log_bound": metric.bound,
+                "clean_samples_missing": metric.clean_samples_missing,
+            }
+            for metric in judgement.metrics
+        ]
+        told = {"feature": session.feature, "verdict": judgement.verdict.value, "reasons": list(judgement.reasons)}
+        screen.document({**told, "metrics": metrics, "world": session.world, "exit": code})
+    return code
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. `exit_code` 0 is well."""
+
+    what: str
+    exit_code: int
+    detail: str
+    next: str = ""
+
+
+def doctor(feature: str | None, as_json: bool) -> int:
+    """Looks at everything that a kill, its proof and a return will need."""
+    screen = Screen(as_json=as_json)
+    findings: list[Finding] = []
+    for finding in _all(feature, screen):
+        findings.append(finding)
+        mark = "ok  " if finding.exit_code == 0 else "FAIL"
+        screen.line(f"{mark} {finding.what}: {finding.detail}", fg="green" if finding.exit_code == 0 else "red")
+        if finding.next and finding.exit_code:
+            screen.line(f"     {finding.next}")
+    code = next((finding.exit_code for finding in findings if finding.exit_code), 0)
+    if as_json:
+        told = [{"what": f.what, "ok": f.exit_code == 0, "detail": f.detail, "next": f.next} for f in findings]
+        screen.document({"findings": told, "exit": code})
+    return code
+
+
+def _all(feature: str | None, screen: Screen) -> Iterator[Finding]:
+    yield _try("settings", _settings)
+    yield _try("policies", _policies)
+    yield _try("journal and ledger", lambda: _record(screen))
+    for key in [feature] if feature else _features():
+        yield from _feature(key, screen)
+
+
+def _try(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, 0, look())
+    except RollbackError as error:
+        return Finding(what, error.exit_code, error.message, error.next)
+
+
+def _settings() -> str:
+    from rollback.settings import load_settings, unknown_settings
+
+    load_settings()
+    strangers = unknown_settings(os.environ)
+    return f"read; not known: {', '.join(map(str, strangers))}" if strangers else "read, all known"
+
+
+def _policies() -> str:
+    from rollback.errors import ConfigurationError
+    from rollback.policy_files import load_policies
+    from rollback.policy_lint import lint
+
+    loaded = load_policies(read_settings(os.environ, forgiving=True).policies, bootstrap.environment())
+    findings = lint(loaded)
+    errors = [finding for finding in findings if finding.level == "error"]
+    if errors:
+        first = errors[0]
+        raise ConfigurationError(
+            f"{len(errors)} errors, first {first.file}:{first.line}: {first.message}", next="rollback policy lint"
+        )
+    return f"{len(loaded.features)} features, no errors, {len(findings)} warnings"
+
+
+def _record(screen: Screen) -> str:
+    from rollback.errors import HistoryUnwritable, LedgerBroken
+
+    settings, history = bootstrap.open_history(screen.warn)
+    trouble = history.feed().trouble
+    if trouble:
+        raise HistoryUnwritable(trouble)
+    found = history.verify()
+    if not found.ok:
+        raise LedgerBroken("the ledger does not verify", next="rollback verify")
+    return f"{settings.journal} and the ledger are writable, and verify"
+
+
+def _features() -> list[str]:
+    from rollback.policy_files import load_policies
+
+    settings = read_settings(os.environ, forgiving=True)
+    try:
+        return sorted(load_policies(settings.policies, bootstrap.environment()).features)
+    except RollbackError:
+        return []
+
+
+def _feature(key: str, screen: Screen) -> Iterator[Finding]:
+    try:
+        session = bootstrap.open_session(key, None, None, screen.warn)
+    except RollbackError as error:
+        yield Finding(key, error.exit_code, error.message, error.next)
+        return
+    yield _try(f"{key}: flag", lambda: _flag(session))
+    yield _try(f"{key}: readers", lambda: _readers(session))
+    yield _try(f"{key}: probes", lambda: _probes(session))
+
+
+def _flag(session: Session) -> str:
+    flag = view(session)
+    return f"{session.store.where}: {session.reference.ref}, {flag.now.percent} of 100 buckets are open"
+
+
+def _readers(session: Session) -> str:
+    """That every replica, the engine and the server answer; not that it is off."""
+    from rollback.core.proof import Status
+    from rollback.errors import Unproven
+
+    prover = bootstrap.prover(session)
+    try:
+        proof, _ = prover.look(session.clock.monotonic() + 10.0)
+    finally:
+        prover.close()
+    dumb = [part for part in proof.parts if part.status is Status.UNKNOWN]
+    if dumb:
+        raise Unproven(lacking_words(proof), next="Off could not be proven: mend this before it is needed.")
+    return f"{len(proof.parts)} parts of the proof can be looked at"
+
+
+def _probes(session: Session) -> str:
+    from rollback.errors import NotHealthy
+
+    feature, _ = bootstrap.policies(session, Severity.CRITICAL)
+    probe = bootstrap.probe(session, feature)
+    try:
+        measured = probe.measure()
+    finally:
+        probe.close()
+    missing = [f"{m.metric} ({m.detail})" for m in measured if m.harm is None]
+    if missing or not measured:
+        raise NotHealthy(
+            f"no data: {', '.join(missing) or 'no endpoint is configured'}", next="Without data the gate never opens."
+        )
+    return ", ".join(f"{m.metric}: {'clean' if m.harm == 0 else m.detail}" for m in measured)
