@@ -22,6 +22,8 @@ from rollback.session import Session
 
 if TYPE_CHECKING:
     from rollback.adapters.flipt_http import FliptHttp, Tls, TokenSource
+    from rollback.adapters.ledgers.canonical import LedgerRow
+    from rollback.core.history import Entry
     from rollback.core.policy import FeaturePolicy, SeverityPolicy
     from rollback.core.proof import ProofPart
     from rollback.history import HistoryView
@@ -44,7 +46,7 @@ class Waiting:
     """Where the stores report waits; a command that counts down puts its own `tell` in."""
 
     def __init__(self) -> None:
-        self.tell: OnWait = lambda left, error: None
+        self.tell: OnWait = lambda _left, _error: None
 
     def __call__(self, left: float, error: Exception) -> None:
         self.tell(left, error)
@@ -124,7 +126,11 @@ def probe(session: Session, feature: FeaturePolicy) -> HealthProbe:
 
     loaded = load_policies(session.settings.policies, environment()).feature(session.feature)
     return HttpHealthProbe(
-        feature.health, clock=session.clock, defaulted=loaded.defaulted, production=feature.production
+        feature.health,
+        clock=session.clock,
+        defaulted=loaded.defaulted,
+        unset=loaded.unset,
+        production=feature.production,
     )
 
 
@@ -323,8 +329,9 @@ def history_rows(found: HistoryView) -> list[dict[str, Any]]:
     """The rows of the record as plain values; one that holds no entry any more is left out (`verify` names it)."""
     from rollback.adapters.ledgers.export import plain_rows
 
-    rows = []
-    for item in (*found.rows, *found.pending):
+    rows: list[dict[str, Any]] = []
+    items: list[LedgerRow | Entry] = [*found.rows, *found.pending]
+    for item in items:
         with suppress(ValueError):
             rows.extend(plain_rows([item]))
     return rows

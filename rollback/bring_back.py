@@ -33,9 +33,10 @@ LOOK_AT_FLAG_EVERY = 1.0
 
 
 class Progress(Protocol):
-    """What the person sees. Never raises."""
+    """What the person sees. Never raises. Rates are samples per second, times are seconds."""
 
     def say(self, text: str) -> None: ...
+    def watching(self, judgement: Judgement, *, time_left: float) -> None: ...
     def evidence(
         self, title: str, judgement: Judgement, *, rate: float, soak_left: float, time_left: float
     ) -> None: ...
@@ -231,9 +232,7 @@ class Return:
                     detectors[measurement.metric] = detectors[measurement.metric].observe(measurement.harm)
             judgement = book.judge(soaked=False, expired=False)
             book.flush(clock.now())
-            self.progress.evidence(
-                "monitoring", judgement, rate=0.0, soak_left=length - elapsed, time_left=length - elapsed
-            )
+            self.progress.watching(judgement, time_left=length - elapsed)
             alarms = [name for name, detector in detectors.items() if detector.alarm(beta)]
             if alarms:
                 book.flush(clock.now(), always=True)
@@ -357,5 +356,5 @@ class Return:
         book.expect(self.probe.metrics)
         kept = book.resume(self.session.history.entries(self.session.feature).entries, self._incident.incident_id)
         if kept:
-            self.progress.say(f"{kept} samples of an earlier run of this step are kept.")
+            self.progress.say(f"{kept} samples (of all metrics) from an earlier run of this step are kept.")
         return book

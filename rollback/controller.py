@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from rollback import log
 from rollback.core import events as e
 from rollback.core.events import Event
 from rollback.core.history import Entry, EntryKind
@@ -19,7 +20,7 @@ _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class Controller:
-    """The case of one feature. Reads its image from the history, hands events to `decide`, records what became of it."""
+    """The case of one feature: reads its image from the history, hands events to `decide`, records what came of it."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -107,6 +108,7 @@ class Controller:
     ) -> None:
         entry = self._entry(EntryKind.TRANSITION, event_name(event), reason, after)
         told = {"state": before.state.value, "severity": before.severity.value} if before else {"state": "normal"}
+        log.event(entry.name, feature=after.feature, incident=after.incident_id, state=after.state.value)
         self.session.history.record(
             replace(entry, before=told, after=incident_to_json(after), data=data), strict=strict
         )

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from rollback import log
 from rollback.core import exposure as exposures
 from rollback.core.flag import BUCKETS, FlagConfig, FlagSnapshot, Polarity
 from rollback.core.history import Entry, EntryKind
@@ -57,7 +58,7 @@ class Kill:
 
 
 def target_for(session: Session, flag: FlagConfig | None, new: str = "") -> Target:
-    """The open case of this machine's history; else the case whose kill is on the flag; else a new one (called `new`)."""
+    """The open case of this machine's history, else the case whose kill is on the flag, else one called `new`."""
     latest = session.history.latest(session.feature)
     image = (latest.entry.after or {}) if latest.entry else {}
     marks = exposures.ours(flag) if flag else ()
@@ -209,6 +210,7 @@ class _Recorder:
         data: dict[str, object] | None = None,
     ) -> None:
         session, target = self._session, self.target
+        log.event(f"{name}_{kind.value}", feature=session.feature, key=self.key, **(data or {}))
         session.history.record(
             Entry(
                 entry_id=f"{session.clock.now():%Y%m%dT%H%M%S%f}-{nonce()}",

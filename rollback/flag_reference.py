@@ -73,6 +73,11 @@ class FlagReference(NamedTuple):
         return f"FlagReference({self.feature!r}, {self.ref}, problems={self.problems})"
 
     @property
+    def follow_seconds(self) -> float:
+        """How long readers may take to follow a write: the longest poll and the replica lag."""
+        return (self.poll_interval_seconds or 0.0) + self.replica_lag_seconds
+
+    @property
     def flag_ref(self) -> FlagRef:
         """The same as `ref`, under the name that `FeaturePolicy` has for it."""
         return self.ref

@@ -40,7 +40,7 @@ def incident_to_json(incident: Incident) -> dict[str, Any]:
 
 
 def incident_from_json(image: Mapping[str, Any]) -> Incident:
-    """The incident of an image. Fields that this version does not know are dropped; raises ValueError when one is bad."""
+    """The incident of an image. Fields that this version does not know are dropped. Raises ValueError for a bad one."""
     known = {field.name for field in fields(Incident)}
     values: dict[str, Any] = {name: value for name, value in image.items() if name in known}
     try:

@@ -63,7 +63,7 @@ def carry_out(
     if effect.held < BUCKETS:
         controller.handle(e.ReduceSettled(effect.key, effect.held, audience))
         return True
-    controller.handle(e.OffWritten(effect.key, audience, kill.was_off(session.reference.polarity)))
+    controller.handle(e.OffWritten(effect.key, audience, kill.was_off(session.reference.polarity), kill.at))
     return prover is not None and prove(session, controller, prover, say, wait=wait).proven
 
 

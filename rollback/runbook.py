@@ -23,6 +23,7 @@ BY_HAND = Marker(incident="manual", key="kill-0-byhand")
 
 AUTH = '-H "Authorization: Bearer $ROLLBACK_FLIPT_TOKEN"'
 JSON = "-H 'Content-Type: application/json'"
+READ_ONLY = "modification is not allowed in read-only mode"
 STATUS = "-w '\\nHTTP %{http_code}\\n'"
 
 
@@ -46,6 +47,8 @@ class HasFlag(Protocol):
     def polarity(self) -> Polarity: ...
     @property
     def not_covered(self) -> Sequence[_Place]: ...
+    @property
+    def follow_seconds(self) -> float: ...
 
 
 def manual_steps(feature: HasFlag, urls: Sequence[str] = (), api: str = "auto") -> list[str]:
@@ -159,9 +162,9 @@ def _v1(feature: HasFlag, url: str) -> list[str]:
 
 def _never() -> str:
     return (
-        "Do NOT set `enabled: false` alone, in the API or with the switch in the browser: rollouts go before it, and users "
-        "stay on. Do NOT use rank -1: it is accepted, and then every evaluation of the flag fails. Do NOT delete the flag: "
-        "then each application's own default decides."
+        "Do NOT set `enabled: false` alone, in the API or with the switch in the browser: rollouts go before it, and "
+        "users stay on. Do NOT use rank -1: it is accepted, and then every evaluation of the flag fails. Do NOT delete "
+        "the flag: then each application's own default decides."
     )
 
 
@@ -173,15 +176,14 @@ def _in_browser(feature: HasFlag, url: str) -> str:
         value = str(not feature.polarity.on_value).lower()
         how = f"Rollouts, new rollout: Threshold, 100 %, value {value}; move it to the FIRST place"
     return (
-        f"Or in a browser: {url}, environment {ref.environment}, namespace {ref.namespace}, flag {ref.flag_key}: {how}. "
-        f"Describe it as {str(BY_HAND)!r}, so that it is known later."
+        f"Or in a browser: {url}, environment {ref.environment}, namespace {ref.namespace}, "
+        f"flag {ref.flag_key}: {how}. Describe it as {str(BY_HAND)!r}, so that it is known later."
     )
 
 
 def _in_file(feature: HasFlag, file: str | None) -> str:
     ref = feature.flag_ref
-    where = f"in {file}" if file else "in the repository that Flipt reads"
-    begin = f"{'Edit' if file else 'If writes answer `modification is not allowed in read-only mode`, the flag lives in files: edit'}"
+    begin = f"Edit {file}" if file else f"If writes answer `{READ_ONLY}`, the flag lives in files. Edit the repository"
     if feature.polarity.on_variants:
         lines = [f"- key: {ref.flag_key}", "  enabled: false", "  # and take away `default: true` from its variants"]
     else:
@@ -193,8 +195,9 @@ def _in_file(feature: HasFlag, file: str | None) -> str:
             f"    threshold: {{percentage: 100, value: {value}}}",
             "  # the rollouts that were there follow",
         ]
+    where = f"flag {ref.flag_key} of namespace {ref.namespace}"
     follow = "Commit and push where it is a repository. Servers notice an edit after 30 seconds or so."
-    return "\n".join([f"{begin} the flag {ref.flag_key} of namespace {ref.namespace} {where}. {follow}", *lines])
+    return "\n".join([f"{begin}: {where}. {follow}", *lines])
 
 
 # -- the check ---------------------------------------------------------------------------------
@@ -222,10 +225,16 @@ def _checks(feature: HasFlag, servers: Sequence[str], api: str) -> list[str]:
 
 
 def _after(feature: HasFlag) -> str:
+    seconds = feature.follow_seconds
+    readers = (
+        f"Users follow within {seconds:g} s, by the policy."
+        if seconds
+        else "Users follow when their client asks again."
+    )
     places = ", ".join(surface.name for surface in feature.not_covered)
     covered = f" Not reached by the flag: {places}." if places else ""
     return (
-        f"Clients that poll follow at their next poll.{covered} Write down who did it and when. As soon as this program "
+        f"{readers}{covered} Write down who did it and when. As soon as this program "
         f"reaches Flipt again, `rollback disable {feature.feature}` proves it and opens the case."
     )
 
@@ -307,7 +316,7 @@ def _severity_table(severities: Sequence[SeverityPolicy]) -> str:
         ["what happens", *(policy.summary for policy in severities)],
         ["flag", *(_mitigation(policy) for policy in severities)],
         ["steps back", *(percents(policy) for policy in severities)],
-        ["evidence", *(f"fewer than {policy.gate.p0:.3g} of the probes fail" for policy in severities)],
+        ["evidence", *(f"less than {policy.gate.p0 * 100:g} % of the probes fail" for policy in severities)],
         ["watched for", *(format_duration(policy.monitoring.duration) for policy in severities)],
     ]
     return _table(head, rows)
@@ -328,7 +337,18 @@ def _process(policy: SeverityPolicy, short: str) -> list[str]:
         "high": f'Back to full on evidence, step by step, and monitored: `rollback enable {short} --reason "…"`',
         "low": f"Checked while it stays on, then closed: `rollback check {short}`",
     }[policy.severity]
-    return [begin, *policy.debugging, *policy.fix, f"Fix deployed: `rollback fix {short} COMMIT`", back]
+    debug = {"critical": "Debugging starts immediately", "high": "Debugging starts"}.get(policy.severity, "Debugging")
+    return [
+        begin,
+        *([_nested(debug, policy.debugging)] if policy.debugging else []),
+        *([_nested("The fix", policy.fix)] if policy.fix else []),
+        f"Name the commit that was deployed: `rollback fix {short} COMMIT` (`rollback ci` does it in the pipeline)",
+        back,
+    ]
+
+
+def _nested(title: str, lines: Sequence[str]) -> str:
+    return "\n".join([f"{title}:", *(f"   - {line}" for line in lines)])
 
 
 def _surfaces(feature: FeaturePolicy) -> str:

@@ -47,6 +47,8 @@ def settle(session: Session, controller: Controller, prover: Callable[[], Prover
         _retreat(session, controller, prover, say)
         return
     if not dangling and (incident is None or incident.pending_off_since is None):
+        if incident is not None and incident.state is State.DISABLING:
+            prove(session, controller, prover(), say, wait=False)  # the one who disabled did not wait for it
         return
     try:
         marks = view(session).marks

@@ -44,11 +44,11 @@ _INTERRUPTED = 130
 class LazyGroup(click.Group):
     """Imports a command's module when it is called (or listed by `--help`)."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """The names, in the order of the table."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """The command; None when there is no such name."""
         target = COMMANDS.get(cmd_name)
         if target is None:
@@ -64,8 +64,13 @@ class LazyGroup(click.Group):
     epilog="Start with: rollback status, rollback disable FEATURE, rollback demo.",
 )
 @click.version_option(package_name="rollback-controller", prog_name="rollback")
-def cli() -> None:
+@click.option("-v", "--verbose", is_flag=True, help="Log each step to standard error, as JSON when piped.")
+def cli(verbose: bool) -> None:
     """Turns a feature off for every user, proves it, and brings it back on evidence of health."""
+    if verbose:
+        from rollback import log
+
+        log.configure()
 
 
 def run(arguments: list[str]) -> int:

@@ -35,7 +35,7 @@ class Command:
             settle(self.session, self.controller, lambda: bootstrap.prover(self.session), self.screen.line)
             self.controller.reload()
 
-    # -- cases -----------------------------------------------------------------------------------------------
+    # -- cases ------------------------------------------------------------------------------------------------------
 
     def open(self, severity: str, *, sensitive: bool) -> int:
         """A low case never touches the flag; a high one reduces it as the policy says."""
@@ -148,7 +148,7 @@ class Command:
         ]
         return exposures.threshold_buckets(rollouts[0].percentage or 0.0) if rollouts else BUCKETS
 
-    # -- facts -----------------------------------------------------------------------------------------------
+    # -- facts ------------------------------------------------------------------------------------------------------
 
     def fix(self, commit: str) -> int:
         """Another commit is another attempt; the same one changes nothing."""
@@ -181,7 +181,7 @@ class Command:
             self.screen.line(f"  {why}")
         return self._event(e.Released(flag.digest), "Released: returns may start, and the flag is accepted as it is.")
 
-    # -- endings ---------------------------------------------------------------------------------------------
+    # -- endings ----------------------------------------------------------------------------------------------------
 
     def _event(self, event: e.Event, said: str) -> int:
         if self.dry_run:

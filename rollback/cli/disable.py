@@ -1,4 +1,4 @@
-"""`rollback disable`: off for every user, then the proof. Kill path: what the write does not need is loaded after it."""
+"""`rollback disable`: off for every user, then the proof. Kill path: what the write does not need comes later."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def disable(
     """Turn FEATURE off for every user at once, and prove it.
 
     Nothing delays this: no approval, no budget, no probe, no other case, no broken ledger. Exit 0: proven. Exit 5: done
-    but not proven, or sent and not settled. Exit 6: the flag store is out of reach or refused, certainly nothing changed.
+    but not proven, or sent and not settled. Exit 6: the flag store is out of reach or refused; nothing changed.
     """
     from rollback.cli.disabling import Request, run
 

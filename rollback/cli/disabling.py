@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-
 from rollback import bootstrap
 from rollback.cli.screen import Screen, span, when, world_line
 from rollback.disable import Kill, put_kill, target_for
@@ -43,15 +42,26 @@ class _Trouble:
     session: Session
     screen: Screen
     steps: list[str] = field(default_factory=list)
+    first: str = ""
 
     def __call__(self, error: Exception, left: float) -> None:
         if not self.steps:
-            self.steps = bootstrap.manual_steps(self.session)
-            self.screen.warn(getattr(error, "message", str(error)))
-            self.screen.line("By hand, meanwhile:", bold=True)
-            for step in self.steps:
-                self.screen.line(f"  {step}")
+            self.first = getattr(error, "message", str(error))
+            self.screen.warn(self.first)
+            self.say_steps("By hand, meanwhile:")
         self.screen.live(f"The flag store does not answer; trying for another {span(left)} (Ctrl-C stops the trying)")
+
+    def say_steps(self, title: str) -> None:
+        """The manual steps for this very feature, numbered, once."""
+        if self.steps:
+            return
+        self.steps = bootstrap.manual_steps(self.session)
+        self.screen.line(title, bold=True)
+        for number, step in enumerate(self.steps, 1):
+            first, *rest = step.splitlines()
+            self.screen.line(f"{number}. {first}")
+            for line in rest:
+                self.screen.line(f"   {line}")
 
 
 def run(request: Request) -> int:
@@ -140,18 +150,15 @@ def _pending(session: Session, screen: Screen, error: StoreError, trouble: _Trou
     from rollback.core import events as e
 
     controller = Controller(session)
-    target = target_for(session, None)
-    _enter_case(controller, session, target.incident_id, f"kill-{target.epoch}-pending", target.epoch)
+    incident_id, key, epoch = _intended(session)
+    _enter_case(controller, session, incident_id, key, epoch)
+    error = type(error)(trouble.first or error.message, next=error.next)
     controller.handle(e.OffUnsettled(error.message[:300]))
     session.history.feed()
-    steps = trouble.steps or bootstrap.manual_steps(session)
-    if not trouble.steps and not screen.as_json:
-        screen.line("By hand, now:", bold=True)
-        for step in steps:
-            screen.line(f"  {step}")
+    trouble.say_steps("By hand, now:")
     certain = "it is not known whether it arrived" if error.exit_code == NOT_PROVEN else "certainly nothing changed"
     if screen.as_json:
-        told = {"code": error.code, "message": error.message, "next": error.next, "manual_steps": steps}
+        told = {"code": error.code, "message": error.message, "next": error.next, "manual_steps": trouble.steps}
         screen.document(
             {"error": told, "exit": error.exit_code, "exposure": None, "off_proven": False, "world": session.world}
         )
@@ -160,6 +167,17 @@ def _pending(session: Session, screen: Screen, error: StoreError, trouble: _Trou
         f"NOT OFF as far as anybody knows ({certain}). The off stays pending: rollback disable {session.feature}"
     )
     raise error
+
+
+def _intended(session: Session) -> tuple[str, str, int]:
+    """Case, key and epoch of the kill that was meant, as its intent says; made up when no intent could be kept."""
+    from rollback.core.history import EntryKind
+
+    for entry in reversed(session.history.recent(session.feature)):
+        if entry.kind is EntryKind.INTENT and entry.incident and entry.key:
+            return entry.incident, entry.key, entry.epoch
+    target = target_for(session, None)
+    return target.incident_id, f"kill-{target.epoch}-pending", target.epoch
 
 
 def _enter_case(controller: Controller, session: Session, incident_id: str, key: str, epoch: int) -> None:
@@ -201,13 +219,13 @@ class _Aftermath:
         audience = exposure(self.kill.audience, self.session.reference.polarity).percent
         _enter_case(self.controller, self.session, self.kill.target.incident_id, self.kill.key, self.kill.target.epoch)
         self.controller.handle(
-            e.OffWritten(self.kill.key, audience, self.kill.was_off(self.session.reference.polarity))
+            e.OffWritten(self.kill.key, audience, self.kill.was_off(self.session.reference.polarity), self.kill.at)
         )
         unmeasured = self.controller.require().gate_blind is None
         measuring = bootstrap.start_measuring(self.session) if unmeasured else None
         try:
             proof = self._prove(prover)
-            return self._conclude(prover, proof, measuring)
+            return self._conclude(proof, measuring)
         finally:
             prover.close()
             self.session.store.close()
@@ -264,7 +282,7 @@ class _Aftermath:
         if not self.request.reason:
             screen.line(f'Say why, when there is time: rollback note {name} "reason: …"')
 
-    def _conclude(self, prover: Prover, proof: OffProof, measuring: Callable[[], bool | None] | None) -> int:
+    def _conclude(self, proof: OffProof, measuring: Callable[[], bool | None] | None) -> int:
         from rollback import status
         from rollback.core import events as e
         from rollback.core.exposure import exposure

@@ -36,7 +36,7 @@ def check(feature: str, seconds: float | None, as_json: bool) -> int:
         1, len(plan(view(session).without_us, session.reference.polarity, [s.percent for s in policy.ladder]).rungs)
     )
     stage = Stage(0, steps, max(1, incident.attempt if incident else 1), incident.fix if incident else "", "check")
-    book = EvidenceBook(stage, policy.gate.p0, policy.gate.alpha, policy.gate.harm_alpha, lambda name, data: None)
+    book = EvidenceBook(stage, policy.gate.p0, policy.gate.alpha, policy.gate.harm_alpha, lambda _name, _data: None)
     limit = policy.gate.deadline.total_seconds() if seconds is None else seconds
     soak = min(policy.gate.minimum_soak.total_seconds(), limit)
     probe = bootstrap.probe(session, policy_of_feature)

@@ -12,6 +12,9 @@ PLAIN_EVERY = 30.0
 """Seconds between two lines of evidence when nobody looks at a terminal: enough for a pipeline's log to look alive."""
 
 
+LIVE_EVERY = 0.1
+
+
 class ReturnProgress:
     """Evidence against its bound, clean samples still missing, time left at this rate."""
 
@@ -25,16 +28,25 @@ class ReturnProgress:
         """A line that stays."""
         self._screen.line(text)
 
+    def watching(self, judgement: Judgement, *, time_left: float) -> None:
+        """Called each round of monitoring."""
+        if self._is_due("monitoring"):
+            metrics = " · ".join(_samples(metric) for metric in judgement.metrics) or "no metric is configured"
+            self._draw(f"monitoring, {span(time_left)} left: {metrics}")
+
     def evidence(self, title: str, judgement: Judgement, *, rate: float, soak_left: float, time_left: float) -> None:
         """Called each round; draws when it is worth it."""
-        if title != self._title:
-            self._title = title
-            self._last = float("-inf")
+        if self._is_due(title) or judgement.final:
+            self._draw(f"{title}: {_figures(judgement, rate, soak_left, time_left)}")
+
+    def _is_due(self, title: str) -> bool:
         now = time.monotonic()
-        if now - self._last < (PLAIN_EVERY if self._plain else 0.1) and not judgement.final:
-            return
-        self._last = now
-        text = f"{title}: {_figures(judgement, rate, soak_left, time_left)}"
+        if title == self._title and now - self._last < (PLAIN_EVERY if self._plain else LIVE_EVERY):
+            return False
+        self._title, self._last = title, now
+        return True
+
+    def _draw(self, text: str) -> None:
         if self._plain:
             self._screen.line(text)
         else:
@@ -44,7 +56,7 @@ class ReturnProgress:
 def _figures(judgement: Judgement, rate: float, soak_left: float, time_left: float) -> str:
     if not judgement.metrics:
         return "no metric is configured, so there is no data"
-    worst = min(judgement.metrics, key=lambda metric: metric.log_e - metric.bound)
+    worst = min(judgement.metrics, key=lambda metric: metric.log_e - math.log(metric.bound))
     parts = [bar(worst), _samples(worst)]
     if worst.clean_samples_missing and not worst.passed:
         seconds = worst.clean_samples_missing / rate if rate > 0 else math.inf
@@ -59,9 +71,8 @@ def _figures(judgement: Judgement, rate: float, soak_left: float, time_left: flo
 
 def bar(metric: MetricFigures, width: int = 20) -> str:
     """E against its bound 1/α on a logarithmic scale."""
-    share = max(0.0, min(1.0, metric.log_e / metric.bound)) if metric.bound > 0 else 1.0
-    filled = round(share * width)
-    return f"[{'█' * filled}{'░' * (width - filled)}] E {_power(metric.log_e)} of {_power(metric.bound)}"
+    filled = round(max(0.0, min(1.0, metric.log_e / math.log(metric.bound))) * width)
+    return f"[{'█' * filled}{'░' * (width - filled)}] E {_power(metric.log_e)} of {metric.bound:.4g}"
 
 
 def _power(log_value: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -69,7 +70,7 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> None:
             clean(who),
             clean(_why(row)),
         )
-    Console(highlight=False, markup=False, width=None if click.get_text_stream("stdout").isatty() else 200).print(table)
+    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(table)
 
 
 def _why(row: Mapping[str, Any]) -> str:

@@ -17,8 +17,7 @@ from rollback.core import events as e
 from rollback.core.effects import LowerExposure
 from rollback.core.ladder import plan
 from rollback.core.machine import decide
-from rollback.core.model import Incident, Severity, State
-from rollback.core.policy import SeverityPolicy
+from rollback.core.model import Severity, State
 from rollback.core.scalars import parse_duration
 from rollback.errors import ConfigurationError, PolicyRefused, RollbackError, Unproven
 from rollback.identity import is_alive, this_process
@@ -155,7 +154,7 @@ class _Run:
             probe.close()
         return self._tell(outcome)
 
-    # -- checks ----------------------------------------------------------------------------------------------
+    # -- checks -----------------------------------------------------------------------------------------------------
 
     def _check_audience(self, flag: FlagView) -> None:
         """A larger audience than before the incident is a person's decision (invariant 11)."""
@@ -218,7 +217,7 @@ class _Run:
         )
         return until
 
-    # -- the return ------------------------------------------------------------------------------------------
+    # -- the return -------------------------------------------------------------------------------------------------
 
     def _return(self, probe: Any) -> Return:
         cohort = self.feature.cohort.segments if self.feature.cohort and self.policy.use_cohort else ()
@@ -300,7 +299,6 @@ class _Run:
 
 def _duration(text: str) -> timedelta:
     try:
-        length = parse_duration(text)
+        return parse_duration(text)
     except ValueError as error:
         raise ConfigurationError(f"--for {text}: {error}", next="Write 30m or 2h.") from error
-    return length if isinstance(length, timedelta) else timedelta(seconds=float(length))

@@ -47,7 +47,8 @@ class DisableCommanded:
 
 @dataclass(frozen=True, slots=True)
 class OffWritten:
-    """The store acknowledged the kill. `audience` is what was open before, without ours; None when unknown.
+    """The store acknowledged the kill at `at` (None: now). `audience` is what was open before, without ours; None
+    when unknown.
 
     `was_off` is True when nobody was served before either: then the feature is off for longer than this.
     """
@@ -55,6 +56,7 @@ class OffWritten:
     key: str
     audience: int | None
     was_off: bool = False
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

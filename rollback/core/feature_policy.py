@@ -222,6 +222,11 @@ class FeaturePolicy(PolicyModel):
         return max((client.interval for client in self.clients if client.interval is not None), default=timedelta(0))
 
     @property
+    def follow_seconds(self) -> float:
+        """How long readers may take to follow a write: the longest poll and the replica lag."""
+        return (self.poll_interval + self.replica_lag).total_seconds()
+
+    @property
     def streaming(self) -> bool:
         """Whether some client is told of changes by a stream."""
         return any(client.kind == "streaming" for client in self.clients)

@@ -164,11 +164,35 @@ def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decis
     match event:
         case e.DisableCommanded(key=key, epoch=epoch):
             return _lower(replace(incident, pending_off_since=incident.pending_off_since or now), key, epoch, BUCKETS)
-        case e.OffWritten(audience=audience, was_off=was_off):
+        case e.OffWritten() | e.OffUnsettled() | e.OffNotProven() | e.OffProven():
+            return _off(incident, event, now)
+        case e.ReduceCommanded(key=key, epoch=epoch, held=held):
+            return _lower(replace(incident, safe_held=held), key, epoch, held)
+        case e.ReduceSettled(held=held, audience=audience):
+            kept = audience if incident.audience is None else incident.audience
+            return Decision(replace(incident, settled_held=held, turned_at=now, audience=kept))
+        case e.DriftSeen():
+            return _drift(incident, event, now)
+        case e.SeverityRaised(severity=severity):
+            return Decision(replace(incident, severity=severity, watcher=None))
+        case e.SeverityLowered(severity=severity):
+            return Decision(replace(incident, severity=severity))
+        case e.FixingStarted():
+            return Decision(incident)
+        case _:
+            return _return(incident, event, now, nonce)
+
+
+def _off(
+    incident: Incident, event: e.OffWritten | e.OffUnsettled | e.OffNotProven | e.OffProven, now: datetime
+) -> Decision:
+    """What came of a kill."""
+    match event:
+        case e.OffWritten(audience=audience, was_off=was_off, at=at):
             written = replace(
                 incident,
                 settled_held=BUCKETS,
-                turned_at=incident.turned_at if was_off and incident.turned_at else now,
+                turned_at=incident.turned_at if was_off and incident.turned_at else at or now,
                 proven_at=None,
                 pending_off_since=None,
                 audience=audience if incident.audience is None else incident.audience,
@@ -180,24 +204,14 @@ def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decis
             return _called(incident, f"off is not proven: {missing}", now)
         case e.OffProven():
             return Decision(replace(incident, proven_at=now, needs_human=None))
-        case e.ReduceCommanded(key=key, epoch=epoch, held=held):
-            return _lower(replace(incident, safe_held=held), key, epoch, held)
-        case e.ReduceSettled(held=held, audience=audience):
-            kept = audience if incident.audience is None else incident.audience
-            return Decision(replace(incident, settled_held=held, turned_at=now, audience=kept))
-        case e.DriftSeen(key=key, epoch=epoch, what=what):
-            repaired = replace(incident, drift_repairs=incident.drift_repairs + 1, watcher=None)
-            if incident.drift_repairs >= 1:
-                return _called(repaired, f"a second foreign edit lets users in: {what}", now)
-            return _lower(repaired, key, epoch, BUCKETS)
-        case e.SeverityRaised(severity=severity):
-            return Decision(replace(incident, severity=severity, watcher=None))
-        case e.SeverityLowered(severity=severity):
-            return Decision(replace(incident, severity=severity))
-        case e.FixingStarted():
-            return Decision(incident)
-        case _:
-            return _return(incident, event, now, nonce)
+
+
+def _drift(incident: Incident, event: e.DriftSeen, now: datetime) -> Decision:
+    """A foreign edit is put right once per case; a second one stops automation (invariant 16)."""
+    seen = replace(incident, drift_repairs=incident.drift_repairs + 1, watcher=None, settled_held=None)
+    if incident.drift_repairs >= 1:
+        return _called(seen, f"a second foreign edit lets users in: {event.what}", now)
+    return _lower(seen, event.key, event.epoch, BUCKETS)
 
 
 def _return(incident: Incident, event: Event, now: datetime, nonce: str) -> Decision:

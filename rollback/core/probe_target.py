@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, model_serializer, model_validator
 
@@ -27,13 +28,17 @@ Status = Annotated[
 
 
 def _is_http(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    if scheme.lower() not in ("http", "https") or not separator or not rest.strip("/"):
-        raise ValueError("must be a full address that begins with https:// or http://")
-    if "@" in rest.split("/", 1)[0]:
-        raise ValueError("must not hold a user and password; put them into headers, from a variable")
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError("must not contain blanks or control characters")
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise ValueError("must be a full address that begins with https:// or http://")
+    if "@" in parts.netloc:
+        raise ValueError("must not hold a user and password; put them into headers, from a variable")
     return url
 
 
@@ -176,7 +181,13 @@ class Endpoint(Request):
 
 
 class EffectCheck(Request):
-    """The application's own read-back: a good answer means that the feature is off for its users."""
+    """The application's own read-back: its assertions hold exactly when the feature is off for its users."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.assertions:
+            raise ValueError("give assertions that hold when the feature is off; without them an answer says nothing")
+        return self
 
 
 class Health(PolicyModel):

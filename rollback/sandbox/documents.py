@@ -101,7 +101,7 @@ def read_namespace(fields: Document, known: Namespace) -> Namespace:
         stamped(known, fields),
         name=fields.get("name") or known.name,
         description=fields.get("description") or known.description,
-        version=fields.get("version_of_content") or new_id(),
+        version=fields["version_of_content"] if "version_of_content" in fields else new_id(),
         documented=fields.get("documented", True),
         flags={**known.flags, **flags},
         segments={**known.segments, **segments},

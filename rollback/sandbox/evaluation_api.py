@@ -45,36 +45,36 @@ class EvaluationApi:
     def routes(self) -> list[Route]:
         """Its paths, as far as the version has them."""
         shared = [
-            route("POST", "/evaluate/v1/boolean", self.boolean),
-            route("POST", "/evaluate/v1/variant", self.variant),
-            route("POST", "/evaluate/v1/batch", self.batch),
-            route("POST", "/ofrep/v1/evaluate/flags/{flag}", self.ofrep),
-            route("POST", "/ofrep/v1/evaluate/flags", self.ofrep_bulk),
-            route("GET", "/internal/v1/evaluation/snapshot/namespace/{ns}", self.snapshot),
+            route("POST", "/evaluate/v1/boolean", self._boolean),
+            route("POST", "/evaluate/v1/variant", self._variant),
+            route("POST", "/evaluate/v1/batch", self._batch),
+            route("POST", "/ofrep/v1/evaluate/flags/{flag}", self._ofrep),
+            route("POST", "/ofrep/v1/evaluate/flags", self._ofrep_bulk),
+            route("GET", "/internal/v1/evaluation/snapshot/namespace/{ns}", self._snapshot),
         ]
         if self._api == "v1":
             return shared
         client = "/client/v2/environments/{env}/namespaces/{ns}"
         return [
             *shared,
-            route("GET", f"{client}/snapshot", self.snapshot),
-            route("GET", f"{client}/stream", self.stream),
-            route("GET", "/api/v1/namespaces/{ns}/flags", self.list_flags),
+            route("GET", f"{client}/snapshot", self._snapshot),
+            route("GET", f"{client}/stream", self._stream),
+            route("GET", "/api/v1/namespaces/{ns}/flags", self._list_flags),
         ]
 
-    def boolean(self, call: Call) -> Any:
+    def _boolean(self, call: Call) -> Any:
         started = time.perf_counter()
         flag, evaluator, asked = self._asked(call, call.body)
         result = evaluator.boolean(flag, asked)
         return boolean_document(result, flag, request_id(call.body), started)
 
-    def variant(self, call: Call) -> Any:
+    def _variant(self, call: Call) -> Any:
         started = time.perf_counter()
         flag, evaluator, asked = self._asked(call, call.body)
         result = evaluator.variant(flag, asked)
         return variant_document(result, flag, request_id(call.body), started)
 
-    def batch(self, call: Call) -> Any:
+    def _batch(self, call: Call) -> Any:
         """Several at once. A flag that is not there is an entry of its own. Any other error: v1 fails as a
         whole, v2 gives an entry for it."""
         started = time.perf_counter()
@@ -104,14 +104,14 @@ class EvaluationApi:
             return error_entry(body, "UNKNOWN_ERROR_EVALUATION_REASON")
         return {"type": "VARIANT_EVALUATION_RESPONSE_TYPE", "variantResponse": result}
 
-    def ofrep(self, call: Call) -> Any:
+    def _ofrep(self, call: Call) -> Any:
         """OpenFeature's protocol, one flag. Errors have its own form."""
         try:
             return self._ofrep_one(call, call["flag"])
         except RpcError as error:
             return ofrep_error(call["flag"], error)
 
-    def ofrep_bulk(self, call: Call) -> Any:
+    def _ofrep_bulk(self, call: Call) -> Any:
         """OpenFeature's protocol, several flags: the context's `flags`, else all of the namespace."""
         keys = (call.body.nested("context") or Body({})).text("flags")
         key = ""
@@ -145,7 +145,7 @@ class EvaluationApi:
         document = ofrep_document(flag.key, chosen.reason, chosen.variant_key, chosen.variant_key)
         return document | {"metadata": metadata}
 
-    def snapshot(self, call: Call) -> Any:
+    def _snapshot(self, call: Call) -> Any:
         """The snapshot of a namespace, with its etag; 304 when the client has it already."""
         environment = self._environment(call, call.params.get("env", ""))
         if self._api == "v1":
@@ -161,7 +161,7 @@ class EvaluationApi:
             return Answer(304, headers={"etag": etag})
         return json_answer(document, etag=etag) if etag else json_answer(document)
 
-    def stream(self, call: Call) -> Any:
+    def _stream(self, call: Call) -> Any:
         """One line per snapshot: the current one at once (unless the client has it), then each change."""
         digest = call.request.query.get("digest", "")
         if digest and len(digest) != 40:
@@ -187,7 +187,7 @@ class EvaluationApi:
                 last_digest = document["digest"]
                 yield json_bytes({"result": document}) + b"\n"
 
-    def list_flags(self, call: Call) -> Any:
+    def _list_flags(self, call: Call) -> Any:
         """v2 keeps this one path of v1's management API, for old clients."""
         namespace = self._namespace(self._environment(call, ""), call["ns"])
         flags = [

@@ -58,20 +58,20 @@ class ManagementV2:
         namespaces = f"{BASE}/{{env}}/namespaces"
         resources = f"{namespaces}/{{ns}}/resources"
         return [
-            route("GET", BASE, self.list_environments),
-            route("GET", namespaces, self.list_namespaces),
-            route("POST", namespaces, self.create_namespace),
-            route("PUT", namespaces, self.update_namespace),
-            route("GET", f"{namespaces}/{{key}}", self.get_namespace),
-            route("DELETE", f"{namespaces}/{{key}}", self.delete_namespace),
-            route("POST", resources, self.create_resource),
-            route("PUT", resources, self.update_resource),
-            route("GET", f"{resources}/{{type}}", self.list_resources),
-            route("GET", f"{resources}/{{type}}/{{key}}", self.get_resource),
-            route("DELETE", f"{resources}/{{type}}/{{key}}", self.delete_resource),
+            route("GET", BASE, self._list_environments),
+            route("GET", namespaces, self._list_namespaces),
+            route("POST", namespaces, self._create_namespace),
+            route("PUT", namespaces, self._update_namespace),
+            route("GET", f"{namespaces}/{{key}}", self._get_namespace),
+            route("DELETE", f"{namespaces}/{{key}}", self._delete_namespace),
+            route("POST", resources, self._create_resource),
+            route("PUT", resources, self._update_resource),
+            route("GET", f"{resources}/{{type}}", self._list_resources),
+            route("GET", f"{resources}/{{type}}/{{key}}", self._get_resource),
+            route("DELETE", f"{resources}/{{type}}/{{key}}", self._delete_resource),
         ]
 
-    def list_environments(self, _call: Call) -> Any:
+    def _list_environments(self, _call: Call) -> Any:
         keys = self._source.current().environments
         return {
             "environments": [
@@ -80,7 +80,7 @@ class ManagementV2:
             ]
         }
 
-    def list_namespaces(self, call: Call) -> Any:
+    def _list_namespaces(self, call: Call) -> Any:
         environment = self._environment(call)
         found = sorted(environment.namespaces.values(), key=lambda one: (one.documented, one.key))
         return {
@@ -88,14 +88,14 @@ class ManagementV2:
             "revision": environment.revision,
         }
 
-    def get_namespace(self, call: Call) -> Any:
+    def _get_namespace(self, call: Call) -> Any:
         environment = self._environment(call)
         found = environment.namespaces.get(call["key"])
         if found is None:
             raise not_found(f"namespace {quoted(call['key'])}")
         return {"namespace": namespace_document(found), "revision": environment.revision}
 
-    def create_namespace(self, call: Call) -> Any:
+    def _create_namespace(self, call: Call) -> Any:
         key = required_key(call.body)
 
         def check(environment: Environment) -> None:
@@ -104,7 +104,7 @@ class ManagementV2:
 
         return self._put_namespace(call, check)
 
-    def update_namespace(self, call: Call) -> Any:
+    def _update_namespace(self, call: Call) -> Any:
         key = required_key(call.body)
 
         def check(environment: Environment) -> None:
@@ -113,7 +113,7 @@ class ManagementV2:
 
         return self._put_namespace(call, check)
 
-    def delete_namespace(self, call: Call) -> Any:
+    def _delete_namespace(self, call: Call) -> Any:
         key = call["key"]
         if key == DEFAULT:
             raise invalid('namespace "default" is protected')
@@ -123,20 +123,20 @@ class ManagementV2:
 
         return {"revision": self._write(call, call.request.query.get("revision", ""), change).revision}
 
-    def list_resources(self, call: Call) -> Any:
+    def _list_resources(self, call: Call) -> Any:
         environment = self._environment(call)
         kind = kind_of(call["type"])
         found = environment.namespaces.get(call["ns"])
         resources = [] if found is None else [kind.resource(one, found.key) for one in kind.of(found)]
         return {"resources": resources, "revision": environment.revision}
 
-    def get_resource(self, call: Call) -> Any:
+    def _get_resource(self, call: Call) -> Any:
         environment = self._environment(call)
         kind = kind_of(call["type"])
         thing = kind.find(environment, call["ns"], call["key"])
         return {"resource": kind.resource(thing, call["ns"]), "revision": environment.revision}
 
-    def create_resource(self, call: Call) -> Any:
+    def _create_resource(self, call: Call) -> Any:
         def check(kind: Kind[Any], environment: Environment, key: str) -> None:
             found = environment.namespaces.get(call["ns"])
             if found is not None and kind.has(found, key):
@@ -145,7 +145,7 @@ class ManagementV2:
 
         return self._put_resource(call, check)
 
-    def update_resource(self, call: Call) -> Any:
+    def _update_resource(self, call: Call) -> Any:
         def check(kind: Kind[Any], environment: Environment, key: str) -> None:
             try:
                 kind.find(environment, call["ns"], key)
@@ -155,7 +155,7 @@ class ManagementV2:
 
         return self._put_resource(call, check)
 
-    def delete_resource(self, call: Call) -> Any:
+    def _delete_resource(self, call: Call) -> Any:
         """Deleting what is not there is a commit like any other."""
         kind = kind_of(call["type"])
 

@@ -127,33 +127,33 @@ class FlagsV1:
         flags = f"{NAMESPACED}/flags"
         variants = f"{flags}/{{flag}}/variants"
         return [
-            route("GET", "/api/v1/namespaces", self.list_namespaces),
-            route("POST", "/api/v1/namespaces", self.create_namespace),
-            route("GET", "/api/v1/namespaces/{key}", self.get_namespace),
-            route("PUT", "/api/v1/namespaces/{key}", self.update_namespace),
-            route("DELETE", "/api/v1/namespaces/{key}", self.delete_namespace),
-            route("GET", flags, self.list_flags),
-            route("POST", flags, self.create_flag),
-            route("GET", f"{flags}/{{key}}", self.get_flag),
-            route("PUT", f"{flags}/{{key}}", self.update_flag),
-            route("DELETE", f"{flags}/{{key}}", self.delete_flag),
-            route("POST", variants, self.create_variant),
-            route("PUT", f"{variants}/{{id}}", self.update_variant),
-            route("DELETE", f"{variants}/{{id}}", self.delete_variant),
+            route("GET", "/api/v1/namespaces", self._list_namespaces),
+            route("POST", "/api/v1/namespaces", self._create_namespace),
+            route("GET", "/api/v1/namespaces/{key}", self._get_namespace),
+            route("PUT", "/api/v1/namespaces/{key}", self._update_namespace),
+            route("DELETE", "/api/v1/namespaces/{key}", self._delete_namespace),
+            route("GET", flags, self._list_flags),
+            route("POST", flags, self._create_flag),
+            route("GET", f"{flags}/{{key}}", self._get_flag),
+            route("PUT", f"{flags}/{{key}}", self._update_flag),
+            route("DELETE", f"{flags}/{{key}}", self._delete_flag),
+            route("POST", variants, self._create_variant),
+            route("PUT", f"{variants}/{{id}}", self._update_variant),
+            route("DELETE", f"{variants}/{{id}}", self._delete_variant),
         ]
 
-    def list_namespaces(self, call: Call) -> Any:
+    def _list_namespaces(self, call: Call) -> Any:
         found = self._backing.namespaces().values()
         entries = [(one.key, documents.namespace_document(one)) for one in found]
         return documents.page("namespaces", entries, call.request.query, self._backing.declarative)
 
-    def get_namespace(self, call: Call) -> Any:
+    def _get_namespace(self, call: Call) -> Any:
         found = self._backing.namespaces().get(call["key"])
         if found is None:
             raise not_found(f"namespace {quoted(call['key'])}")
         return documents.namespace_document(found)
 
-    def create_namespace(self, call: Call) -> Any:
+    def _create_namespace(self, call: Call) -> Any:
         key, name = checked_key(call.body.text("key")), required(call.body.text("name"), "name")
         fresh = Namespace(key, name, call.body.text("description"), version=new_id(), documented=True)
 
@@ -165,15 +165,15 @@ class FlagsV1:
         self._backing.write(change)
         return documents.namespace_document(fresh)
 
-    def update_namespace(self, call: Call) -> Any:
+    def _update_namespace(self, call: Call) -> Any:
         name, description = required(call.body.text("name"), "name"), call.body.text("description")
         self._backing.write_namespace(
             call["key"],
             lambda one: replace(one, name=name, description=description, version=new_id(), updated_at=utc_now()),
         )
-        return self.get_namespace(call)
+        return self._get_namespace(call)
 
-    def delete_namespace(self, call: Call) -> Any:
+    def _delete_namespace(self, call: Call) -> Any:
         key, force = call["key"], call.request.query.get("force") == "true"
 
         def change(environment: Environment) -> Environment:
@@ -189,7 +189,7 @@ class FlagsV1:
         self._backing.write(change)
         return {}
 
-    def list_flags(self, call: Call) -> Any:
+    def _list_flags(self, call: Call) -> Any:
         ns = namespace_key(call)
         found = self._backing.namespace(ns)
         flags = [] if found is None else list(found.flags.values())
@@ -198,11 +198,11 @@ class FlagsV1:
         entries = [(flag.key, documents.flag_document(flag, ns, listed=True)) for flag in flags]
         return documents.page("flags", entries, call.request.query, self._backing.declarative)
 
-    def get_flag(self, call: Call) -> Any:
+    def _get_flag(self, call: Call) -> Any:
         ns = namespace_key(call)
         return documents.flag_document(self._backing.flag(ns, call["key"]), ns)
 
-    def create_flag(self, call: Call) -> Any:
+    def _create_flag(self, call: Call) -> Any:
         ns, body = namespace_key(call), call.body
         flag = Flag(
             key=checked_key(body.text("key")),
@@ -221,7 +221,7 @@ class FlagsV1:
         self._backing.write_namespace(ns, change)
         return documents.flag_document(flag, ns)
 
-    def update_flag(self, call: Call) -> Any:
+    def _update_flag(self, call: Call) -> Any:
         """Replaces name, description, enabled and the default variant; metadata only when given."""
         ns, body = namespace_key(call), call.body
         name, description = required(body.text("name"), "name"), body.text("description")
@@ -246,11 +246,11 @@ class FlagsV1:
 
         return documents.flag_document(self._backing.write_flag(ns, call["key"], change), ns)
 
-    def delete_flag(self, call: Call) -> Any:
+    def _delete_flag(self, call: Call) -> Any:
         self._backing.write_namespace(namespace_key(call), lambda one: one.without_flag(call["key"]))
         return {}
 
-    def create_variant(self, call: Call) -> Any:
+    def _create_variant(self, call: Call) -> Any:
         ns, fields = namespace_key(call), self._variant_fields(call)
         variant = Variant(**fields)
 
@@ -263,7 +263,7 @@ class FlagsV1:
         flag = self._backing.write_flag(ns, call["flag"], change)
         return documents.variant_document(variant, flag, ns)
 
-    def update_variant(self, call: Call) -> Any:
+    def _update_variant(self, call: Call) -> Any:
         ns, fields = namespace_key(call), self._variant_fields(call)
 
         def change(flag: Flag) -> Flag:
@@ -283,7 +283,7 @@ class FlagsV1:
         assert variant is not None
         return documents.variant_document(variant, flag, ns)
 
-    def delete_variant(self, call: Call) -> Any:
+    def _delete_variant(self, call: Call) -> Any:
         """Takes it out of the rules and of the default as well; deleting what is not there is fine."""
 
         def change(flag: Flag) -> Flag:

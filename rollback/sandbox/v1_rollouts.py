@@ -60,31 +60,31 @@ class TargetingV1:
         rules = f"{NAMESPACED}/flags/{{flag}}/rules"
         shares = f"{rules}/{{rule}}/distributions"
         return [
-            route("GET", rollouts, self.list_rollouts),
-            route("POST", rollouts, self.create_rollout),
-            route("PUT", f"{rollouts}/order", self.order_rollouts),
-            route("GET", f"{rollouts}/{{id}}", self.get_rollout),
-            route("PUT", f"{rollouts}/{{id}}", self.update_rollout),
-            route("DELETE", f"{rollouts}/{{id}}", self.delete_rollout),
-            route("GET", rules, self.list_rules),
-            route("POST", rules, self.create_rule),
-            route("PUT", f"{rules}/order", self.order_rules),
-            route("GET", f"{rules}/{{id}}", self.get_rule),
-            route("PUT", f"{rules}/{{id}}", self.update_rule),
-            route("DELETE", f"{rules}/{{id}}", self.delete_rule),
-            route("POST", shares, self.create_distribution),
-            route("PUT", f"{shares}/{{id}}", self.update_distribution),
-            route("DELETE", f"{shares}/{{id}}", self.delete_distribution),
+            route("GET", rollouts, self._list_rollouts),
+            route("POST", rollouts, self._create_rollout),
+            route("PUT", f"{rollouts}/order", self._order_rollouts),
+            route("GET", f"{rollouts}/{{id}}", self._get_rollout),
+            route("PUT", f"{rollouts}/{{id}}", self._update_rollout),
+            route("DELETE", f"{rollouts}/{{id}}", self._delete_rollout),
+            route("GET", rules, self._list_rules),
+            route("POST", rules, self._create_rule),
+            route("PUT", f"{rules}/order", self._order_rules),
+            route("GET", f"{rules}/{{id}}", self._get_rule),
+            route("PUT", f"{rules}/{{id}}", self._update_rule),
+            route("DELETE", f"{rules}/{{id}}", self._delete_rule),
+            route("POST", shares, self._create_distribution),
+            route("PUT", f"{shares}/{{id}}", self._update_distribution),
+            route("DELETE", f"{shares}/{{id}}", self._delete_distribution),
         ]
 
-    def list_rollouts(self, call: Call) -> Any:
+    def _list_rollouts(self, call: Call) -> Any:
         """A flag that is not there has a list without rollouts, as in the real one."""
         ns, flag = self._listed(call)
         rollouts = () if flag is None else flag.rollouts
         entries = [(one.id, documents.rollout_document(one, call["flag"], ns)) for one in rollouts]
         return documents.page("rules", entries, call.request.query, self._backing.declarative)
 
-    def get_rollout(self, call: Call) -> Any:
+    def _get_rollout(self, call: Call) -> Any:
         """Looks for the id in the whole namespace, as the real one does."""
         ns = namespace_key(call)
         namespace = self._backing.namespace(ns)
@@ -94,7 +94,7 @@ class TargetingV1:
                     return documents.rollout_document(one, flag.key, ns)
         raise self._missing("rollout", call)
 
-    def create_rollout(self, call: Call) -> Any:
+    def _create_rollout(self, call: Call) -> Any:
         ns, body = namespace_key(call), call.body
         rank = body.whole("rank")
         rollout = self._rollout(body, rank)
@@ -115,7 +115,7 @@ class TargetingV1:
         self._backing.write(change)
         return documents.rollout_document(rollout, call["flag"], ns)
 
-    def update_rollout(self, call: Call) -> Any:
+    def _update_rollout(self, call: Call) -> Any:
         """Replaces description and rule; a description that is not given is erased (measured)."""
         body = call.body
         asked = self._rollout(body, 0, updating=True)
@@ -135,9 +135,9 @@ class TargetingV1:
             self._backing.write_flag(namespace_key(call), call["flag"], change)
         except RpcError as error:
             raise self._missing("rollout", call) if error.message.startswith("flag ") else error from error
-        return self.get_rollout(call)
+        return self._get_rollout(call)
 
-    def delete_rollout(self, call: Call) -> Any:
+    def _delete_rollout(self, call: Call) -> Any:
         """Deleting what is not there is fine, and numbers the rest from 1 all the same."""
 
         def change(flag: Flag) -> Flag:
@@ -147,24 +147,24 @@ class TargetingV1:
         self._change_if_there(call, change)
         return {}
 
-    def order_rollouts(self, call: Call) -> Any:
+    def _order_rollouts(self, call: Call) -> Any:
         ids = call.body.texts("rolloutIds")
         if len(ids) < 2:
             raise bad_field("rolloutIds", "must contain atleast 2 elements")
         self._change_if_there(call, lambda flag: flag.with_rollouts(renumbered(flag.rollouts, ids)))
         return {}
 
-    def list_rules(self, call: Call) -> Any:
+    def _list_rules(self, call: Call) -> Any:
         ns, flag = self._listed(call)
         rules = () if flag is None else flag.rules
         entries = [(one.id, documents.rule_document(one, call["flag"], ns)) for one in rules]
         return documents.page("rules", entries, call.request.query, self._backing.declarative)
 
-    def get_rule(self, call: Call) -> Any:
+    def _get_rule(self, call: Call) -> Any:
         flag, rule = self._rule(call)
         return documents.rule_document(rule, flag.key, namespace_key(call))
 
-    def create_rule(self, call: Call) -> Any:
+    def _create_rule(self, call: Call) -> Any:
         ns, body = namespace_key(call), call.body
         keys, operator = segments_asked(body)
         rank = body.whole("rank")
@@ -183,16 +183,16 @@ class TargetingV1:
         self._backing.write(change)
         return documents.rule_document(rule, call["flag"], ns)
 
-    def update_rule(self, call: Call) -> Any:
+    def _update_rule(self, call: Call) -> Any:
         keys, operator = segments_asked(call.body)
         self._write_rule(
             call,
             call["id"],
             lambda rule, _: replace(rule, segment_keys=keys, operator=operator, updated_at=utc_now()),
         )
-        return self.get_rule(call)
+        return self._get_rule(call)
 
-    def delete_rule(self, call: Call) -> Any:
+    def _delete_rule(self, call: Call) -> Any:
         def change(flag: Flag) -> Flag:
             left = tuple(one for one in flag.rules if one.id != call["id"])
             return flag.with_rules(renumbered(left, tuple(one.id for one in left)))
@@ -200,14 +200,14 @@ class TargetingV1:
         self._change_if_there(call, change)
         return {}
 
-    def order_rules(self, call: Call) -> Any:
+    def _order_rules(self, call: Call) -> Any:
         ids = call.body.texts("ruleIds")
         if len(ids) < 2:
             raise bad_field("ruleIds", "must contain atleast 2 elements")
         self._change_if_there(call, lambda flag: flag.with_rules(renumbered(flag.rules, ids)))
         return {}
 
-    def create_distribution(self, call: Call) -> Any:
+    def _create_distribution(self, call: Call) -> Any:
         share = self._share(call)
 
         def change(rule: Rule, flag: Flag) -> Rule:
@@ -218,7 +218,7 @@ class TargetingV1:
         self._write_rule(call, call["rule"], change, lambda: self._no_share(call, share))
         return documents.distribution_document(share, call["rule"])
 
-    def update_distribution(self, call: Call) -> Any:
+    def _update_distribution(self, call: Call) -> Any:
         asked = self._share(call)
         changed: list[Distribution] = []
 
@@ -234,7 +234,7 @@ class TargetingV1:
         self._write_rule(call, call["rule"], change, lambda: self._no_share(call, asked))
         return documents.distribution_document(changed[0], call["rule"])
 
-    def delete_distribution(self, call: Call) -> Any:
+    def _delete_distribution(self, call: Call) -> Any:
         required(call.request.query.get("variantId", ""), "variantId")
         self._write_rule(
             call,

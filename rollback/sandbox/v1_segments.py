@@ -43,31 +43,31 @@ class SegmentsV1:
         segments = f"{NAMESPACED}/segments"
         constraints = f"{segments}/{{segment}}/constraints"
         return [
-            route("GET", segments, self.list_segments),
-            route("POST", segments, self.create_segment),
-            route("GET", f"{segments}/{{key}}", self.get_segment),
-            route("PUT", f"{segments}/{{key}}", self.update_segment),
-            route("DELETE", f"{segments}/{{key}}", self.delete_segment),
-            route("POST", constraints, self.create_constraint),
-            route("PUT", f"{constraints}/{{id}}", self.update_constraint),
-            route("DELETE", f"{constraints}/{{id}}", self.delete_constraint),
+            route("GET", segments, self._list_segments),
+            route("POST", segments, self._create_segment),
+            route("GET", f"{segments}/{{key}}", self._get_segment),
+            route("PUT", f"{segments}/{{key}}", self._update_segment),
+            route("DELETE", f"{segments}/{{key}}", self._delete_segment),
+            route("POST", constraints, self._create_constraint),
+            route("PUT", f"{constraints}/{{id}}", self._update_constraint),
+            route("DELETE", f"{constraints}/{{id}}", self._delete_constraint),
         ]
 
-    def list_segments(self, call: Call) -> Any:
+    def _list_segments(self, call: Call) -> Any:
         ns = namespace_key(call)
         found = self._backing.namespace(ns)
         segments = [] if found is None else list(found.segments.values())
         entries = [(one.key, documents.segment_document(one, ns)) for one in segments]
         return documents.page("segments", entries, call.request.query, self._backing.declarative)
 
-    def get_segment(self, call: Call) -> Any:
+    def _get_segment(self, call: Call) -> Any:
         ns = namespace_key(call)
         found = self._backing.namespace(ns)
         if found is None or call["key"] not in found.segments:
             raise self._no_segment(ns, call["key"])
         return documents.segment_document(found.segments[call["key"]], ns)
 
-    def create_segment(self, call: Call) -> Any:
+    def _create_segment(self, call: Call) -> Any:
         ns, body = namespace_key(call), call.body
         segment = Segment(
             key=checked_key(body.text("key")),
@@ -84,7 +84,7 @@ class SegmentsV1:
         self._backing.write_namespace(ns, change)
         return documents.segment_document(segment, ns)
 
-    def update_segment(self, call: Call) -> Any:
+    def _update_segment(self, call: Call) -> Any:
         body = call.body
         fields: dict[str, Any] = {
             "name": required(body.text("name"), "name"),
@@ -92,9 +92,9 @@ class SegmentsV1:
             "match_type": body.choice("matchType", (ALL, ANY)),
         }
         self._write_segment(call, call["key"], lambda one: replace(one, **fields, updated_at=utc_now()))
-        return self.get_segment(call)
+        return self._get_segment(call)
 
-    def delete_segment(self, call: Call) -> Any:
+    def _delete_segment(self, call: Call) -> Any:
         ns, key = namespace_key(call), call["key"]
 
         def change(namespace: Namespace) -> Namespace:
@@ -105,7 +105,7 @@ class SegmentsV1:
         self._backing.write_namespace(ns, change)
         return {}
 
-    def create_constraint(self, call: Call) -> Any:
+    def _create_constraint(self, call: Call) -> Any:
         constraint = Constraint(**constraint_fields(call))
         self._write_segment(
             call,
@@ -114,7 +114,7 @@ class SegmentsV1:
         )
         return documents.constraint_document(constraint, call["segment"], namespace_key(call))
 
-    def update_constraint(self, call: Call) -> Any:
+    def _update_constraint(self, call: Call) -> Any:
         fields = constraint_fields(call)
         changed: list[Constraint] = []
 
@@ -130,7 +130,7 @@ class SegmentsV1:
         self._write_segment(call, call["segment"], change)
         return documents.constraint_document(changed[0], call["segment"], namespace_key(call))
 
-    def delete_constraint(self, call: Call) -> Any:
+    def _delete_constraint(self, call: Call) -> Any:
         self._write_segment(
             call,
             call["segment"],

@@ -129,7 +129,11 @@ def test_fields_that_are_left_out_are_false_zero_or_empty() -> None:
     payload = {
         "key": "sm",
         "type": "BOOLEAN_FLAG_TYPE",
-        "rollouts": [{"threshold": {"percentage": 100}}, {"threshold": {"value": True}}, {"segment": {"segments": ["a"]}}],
+        "rollouts": [
+            {"threshold": {"percentage": 100}},
+            {"threshold": {"value": True}},
+            {"segment": {"segments": ["a"]}},
+        ],
     }
     config = flag_from_v2({"payload": payload})
     assert config.rollouts == (

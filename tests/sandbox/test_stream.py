@@ -13,7 +13,7 @@ from tests.sandbox.transcripts import comparable, differences, transcript
 
 STREAM = "/client/v2/environments/default/namespaces/t2/stream"
 ROLLOUTS = [{"segment": {"key": "veterans", "value": True}}, threshold(50, True)]
-FIELDS = {"name": "SM", "type": "BOOLEAN_FLAG_TYPE", "rollouts": ROLLOUTS}
+FIELDS: dict[str, Any] = {"name": "SM", "type": "BOOLEAN_FLAG_TYPE", "rollouts": ROLLOUTS}
 
 
 class Stream:

@@ -70,6 +70,12 @@ class EngineClientView:
         self._closed = False
         self._numbers = count(1)
 
+    @property
+    def pid(self) -> int | None:
+        """The child's process id; None while there is none."""
+        child = self._child
+        return child.pid if child else None
+
     def prepare(self) -> None:
         """Starts the child, once; returns in a few milliseconds. Never raises."""
         with self._lock:

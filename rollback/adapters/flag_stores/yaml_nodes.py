@@ -29,8 +29,9 @@ class Node:
     """A scalar, a sequence, a mapping, or an alias of an earlier node.
 
     `start` and `end` are positions in the text; the end of a block collection or a block scalar is that of its last
-    content, without comments and empty lines after it. `column` counts from 0, `line` from 1. `style` is a scalar's quoting (`"`, `'`,
-    `|`, `>`, or empty for plain). `children` of a mapping are key, value, key, value, …
+    content, without comments and empty lines after it. `column` counts from 0, `line` from 1. `style` is a scalar's
+    quoting (`"`, `'`, `|`, `>`, or empty for plain). `children` of a mapping are key, value, key, value, … An
+    alias has its name as `text`.
     """
 
     kind: str
@@ -123,7 +124,7 @@ class _Composer:
             raise YamlError(start.line + 1, start.column + 1, "the file is nested too deeply")
         node = Node("scalar", start.index, end.index, start.line + 1, start.column)
         if name == "AliasEvent":
-            node.kind = "alias"
+            node.kind, node.text = "alias", event.anchor
             node.target = self.anchors.get(event.anchor)
             if node.target is None or any(node.target is outer for outer in self.open):
                 raise YamlError(node.line, node.column + 1, f"*{event.anchor} names nothing that ends before it")

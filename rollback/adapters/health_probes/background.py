@@ -20,7 +20,7 @@ class Closed(Exception):
 
 
 class BackgroundLoop:
-    """Runs coroutines for callers in other threads. The thread starts with the first one. Usable from several threads."""
+    """Runs coroutines for callers in other threads, several at a time. Its thread starts with the first one."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -90,15 +90,15 @@ class _Loop(asyncio.SelectorEventLoop):
     hold up the end of a command.
     """
 
-    async def getaddrinfo(  # type: ignore[override]
+    async def getaddrinfo(
         self,
         host: Any,
         port: Any,
         *,
         family: int = 0,
-        type: int = 0,
+        type: int = 0,  # noqa: A002 - the name that asyncio gives it
         proto: int = 0,
-        flags: int = 0,  # noqa: A002
+        flags: int = 0,
     ) -> Any:
         found: asyncio.Future[Any] = self.create_future()
 

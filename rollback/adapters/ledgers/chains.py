@@ -51,11 +51,16 @@ def head_mismatch(feature: str, recorded: HeadRecord, found: str | None, *, at: 
     )
 
 
+def is_own(entry: Entry, name: str) -> bool:
+    """True for a fact of that name which the ledger itself has written."""
+    return entry.name == name and entry.kind is EntryKind.FACT and entry.actor == _LEDGER
+
+
 def chain_number(first: LedgerRow) -> int:
     """Which chain of the feature this is, out of its first row: 1 unless it says that it follows another one."""
     try:
         entry = first.entry
     except (ValueError, TypeError):
         return 1
-    number = entry.data.get("chain") if entry.name == CHAIN_STARTED else 1
+    number = entry.data.get("chain") if is_own(entry, CHAIN_STARTED) else 1
     return number if isinstance(number, int) else 1

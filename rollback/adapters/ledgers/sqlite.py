@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rollback.adapters.ledgers.canonical import GENESIS, LedgerRow, chained
-from rollback.adapters.ledgers.chains import CHAIN_STARTED, MISSING, chain_started, head_mismatch
+from rollback.adapters.ledgers.chains import CHAIN_STARTED, MISSING, chain_started, head_mismatch, is_own
 from rollback.adapters.ledgers.heads import HeadRecord, heads_path, read_heads, write_heads
 from rollback.adapters.ledgers.location import database_path
 from rollback.adapters.ledgers.migrations import migrate
@@ -74,7 +74,7 @@ class SqliteTransaction:
             "SELECT sequence, hash FROM entries WHERE feature = ? ORDER BY sequence DESC LIMIT 1", entry.feature
         )
         if last is None:
-            data = entry.data if entry.name == CHAIN_STARTED else {}
+            data = entry.data if is_own(entry, CHAIN_STARTED) else {}
             old = [data.get(name) for name in ("old_head", "old_sequence", "old_file", "because")]
             self._connection.execute(
                 "INSERT OR IGNORE INTO chains VALUES (?, ?, ?, ?, ?, ?)", (entry.feature, data.get("chain", 1), *old)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rollback.adapters.ledgers.canonical import GENESIS, LedgerRow, canonical, chain_hash
-from rollback.adapters.ledgers.chains import CHAIN_STARTED, HEAD_MISMATCH, MISSING
+from rollback.adapters.ledgers.chains import CHAIN_STARTED, HEAD_MISMATCH, MISSING, is_own
 from rollback.codec import entry_to_json, time_to_text
 from rollback.core.history import Entry
 from rollback.ports import Head
@@ -93,7 +93,7 @@ def _chain(
         entry = _entry(row)
         if entry is None:
             continue
-        if entry.name == CHAIN_STARTED and row.sequence == 1:
+        if row.sequence == 1 and is_own(entry, CHAIN_STARTED):
             old_head = str(entry.data.get("old_head", ""))
             text = (
                 f"the chain follows an older one that ended with entry {entry.data.get('old_sequence')},"
@@ -103,7 +103,7 @@ def _chain(
                 problems.append(f"{text}: its database was gone")
             else:
                 notes.append(f"{text}, kept in {entry.data.get('old_file')}")
-        elif entry.name == HEAD_MISMATCH:
+        elif is_own(entry, HEAD_MISMATCH):
             problems.append(
                 f"entry {row.sequence}: when it was written, entry {entry.data.get('sequence')} was not the one of the"
                 " head record: the chain had been cut off or written anew"
