@@ -197,9 +197,9 @@ def _has_probe_target(path: Path) -> bool:
 def _store(settings: KillSettings) -> FlagStore:
     first = settings.flag_urls[0]
     if first.startswith("file:"):
-        from rollback.adapters.flag_stores.declarative_file import DeclarativeFileFlagStore
+        from rollback.adapters.flag_stores.declarative_file import DeclarativeFileFlagStore, path_of_url
 
-        return DeclarativeFileFlagStore(first)
+        return DeclarativeFileFlagStore(path_of_url(first))
     http = _http(settings, first)
     if settings.flipt_api == "v1":
         from rollback.adapters.flag_stores.flipt_v1 import FliptV1FlagStore

@@ -114,9 +114,11 @@ class Return:
             self._handle(e.GatePassed(0), strict=True)
             return self._monitor()
         ladder = self._plan(flag, forced)
-        steps = len(ladder.rungs) + bool(self.cohort)
+        is_open = flag.now.percent or 0 if incident.severity is Severity.HIGH else 0
+        rungs = self._with_cohort(ladder.above(is_open))
+        steps = len(rungs)
         below: Rung | None = None
-        for index, rung in enumerate(self._with_cohort(ladder.rungs)):
+        for index, rung in enumerate(rungs):
             if not forced:
                 self._gate(index, steps, self._title(below, index, steps), below)
             self._raise(rung, below)

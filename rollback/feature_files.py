@@ -41,6 +41,9 @@ def find_feature_file(folder: Path, name: str) -> FeatureFile:
     by_key = [file for file in others if file.key == wanted]
     found = by_key or [file for file in others if wanted in file.aliases]
     if len(found) > 1:
+        # A copy that is not renamed yet must not stand in the way of the feature it was copied from.
+        found = [file for file in found if file.path.stem.casefold() == file.key] or found
+    if len(found) > 1:
         keys = ", ".join(file.path.name for file in found)
         raise ConfigurationError(
             f"{name!r} is the name of more than one feature: {keys}",

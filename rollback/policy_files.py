@@ -84,18 +84,21 @@ class Policies:
         one, answers to the name.
         """
         wanted = name.strip().casefold()
+        for broken in self.broken_features:
+            if wanted == broken.file.stem.casefold():
+                raise broken.error
         if wanted in self.features:
             return self.features[wanted]
-        for broken in self.broken_features:
-            if wanted in broken.names:
-                raise broken.error
         found = [one for one in self.features.values() if wanted in one.policy.aliases]
         if len(found) > 1:
             keys = ", ".join(one.policy.feature for one in found)
             raise ConfigurationError(f"{name!r} is an alias of more than one feature: {keys}", next="say its key")
-        if not found:
-            raise self._no_feature(name, wanted)
-        return found[0]
+        if found:
+            return found[0]
+        for broken in self.broken_features:
+            if wanted in broken.names:
+                raise broken.error
+        raise self._no_feature(name, wanted)
 
     def severity(self, feature: FeaturePolicy, severity: Severity) -> LoadedSeverity:
         """The policy that `feature` uses at this severity.

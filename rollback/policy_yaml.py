@@ -245,7 +245,7 @@ def salvage(text: str) -> Document:
 
 def _sections(text: str) -> list[tuple[int, str]]:
     """The text from each key at the left margin to the next, with the line in which it begins."""
-    rows = text.split("\n")
+    rows = ["" if re.match(r"(?:---|\.\.\.)(?:\s|$)", row) else row for row in text.split("\n")]
     starts = [index for index, row in enumerate(rows) if re.match(_SECTION, row)]
     ends = [*starts[1:], len(rows)]
     return [(start + 1, "\n".join(rows[start:end])) for start, end in zip(starts, ends, strict=False)]

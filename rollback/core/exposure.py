@@ -10,6 +10,7 @@ reduce, restore and drift all derive from this. Kill path: standard library only
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -55,10 +56,15 @@ class Exposure:
 
 
 def threshold_buckets(percentage: float) -> int:
-    """How many buckets a threshold of `percentage` holds, from bucket 0: ceil, clamped to 0…100 (`flipt.md`)."""
+    """How many buckets a threshold of `percentage` holds, from bucket 0: ceil, clamped to 0…100 (`flipt.md`).
+
+    Flipt keeps the percentage in single precision: 99.0000001 is 99 there (measured), and bucket 99 is not held. No
+    bucket is below NaN, so it holds none; `exposure` takes one that lets in as a full one all the same.
+    """
     if math.isnan(percentage):
-        return BUCKETS
-    return max(0, min(BUCKETS, math.ceil(min(max(percentage, -1.0), 101.0))))
+        return 0
+    (single,) = struct.unpack("f", struct.pack("f", min(max(percentage, 0.0), float(BUCKETS))))
+    return math.ceil(single)
 
 
 def exposure(config: FlagConfig, polarity: Polarity) -> Exposure:
@@ -135,9 +141,13 @@ def kill_percentage_for(config: FlagConfig, polarity: Polarity, percent: float) 
     """How many buckets a kill in front must hold off so that at most `percent` of the buckets open without us are open.
 
     `config` is the flag without ours. All thresholds of a flag share an entity's bucket, so the answer is found by
-    counting the buckets that are open above it, never as 100 minus `percent`. 100 when even one bucket is too many.
+    counting the buckets that are open above it, never as 100 minus `percent`. 100 when even one bucket is too many,
+    and when the flag's exposure is unknown.
     """
-    base = exposure(config, polarity).buckets
+    found = exposure(config, polarity)
+    if found.unknown is not None:
+        return BUCKETS
+    base = found.buckets
     allowed = math.floor(len(base) * percent / 100 + 1e-9)
     held = BUCKETS
     while held > 0 and sum(1 for bucket in base if bucket >= held - 1) <= allowed:
@@ -174,7 +184,8 @@ def _walker(config: FlagConfig, polarity: Polarity) -> Callable[[int], str | Non
         for index, rollout in enumerate(config.rollouts[position:], position):
             served = _served(rollout, index, polarity)
             if rollout.percentage is not None:
-                if bucket < threshold_buckets(rollout.percentage):
+                lets_in_unread = served is not None and math.isnan(rollout.percentage)
+                if bucket < threshold_buckets(rollout.percentage) or lets_in_unread:
                     return served
                 continue
             matched = _match(config, rollout.segments, rollout.operator, known)
@@ -234,7 +245,7 @@ def _variant_reason(config: FlagConfig, polarity: Polarity) -> str | None:
     if not config.enabled:
         return by_default
     for index, rule in enumerate(config.rules, 1):
-        shares = [share for share in rule.distributions if share.rollout > 0]
+        shares = [share for share in rule.distributions if share.rollout > 0 or math.isnan(share.rollout)]
         if not shares:
             return f"its rule {index} has no distributions"
         for share in shares:
@@ -250,22 +261,29 @@ def _shields(config: FlagConfig, rule: Rule) -> bool:
 
 
 def _variant_kill(config: FlagConfig, polarity: Polarity, marker: Marker) -> FlagConfig:
-    earlier = markers.parse(config.description)
-    default = config.default_variant
-    was = earlier.was if earlier else f"enabled={str(config.enabled).lower()},default={quote(default or '', safe='')}"
+    earlier = _was(config)
+    taken_out = config.default_variant if polarity.variant_is_on(config.default_variant or "") else None
+    # What a kill before this one took out is still missing on our account, unless somebody has set it since.
+    enabled = config.enabled or earlier.get("enabled") == "true"
+    default = taken_out or ("" if config.default_variant else unquote(earlier.get("default", "")))
     text = markers.strip(config.description)
-    line = str(replace(marker, was=was))
+    line = str(replace(marker, was=f"enabled={str(enabled).lower()},default={quote(default, safe='')}"))
     return replace(
         config,
         enabled=False,
-        default_variant=None if default and polarity.variant_is_on(default) else default,
+        default_variant=None if taken_out else config.default_variant,
         description=f"{text}\n{line}" if text else line,
     )
 
 
-def _variant_restore(config: FlagConfig) -> FlagConfig:
+def _was(config: FlagConfig) -> dict[str, str]:
+    """What our marker in the description says that we changed: `default` is empty when we left the default alone."""
     found = markers.parse(config.description)
-    was = dict(part.partition("=")[::2] for part in found.was.split(",")) if found else {}
+    return dict(part.partition("=")[::2] for part in found.was.split(",")) if found else {}
+
+
+def _variant_restore(config: FlagConfig) -> FlagConfig:
+    was = _was(config)
     default = unquote(was.get("default", ""))
     gives_back = config.default_variant is None and default in config.variants
     return replace(

@@ -191,7 +191,7 @@ class FeaturePolicy(PolicyModel):
     health: Health = Field(default_factory=Health, description="How health is measured.")
     cohort: Cohort | None = Field(default=None, description="Testers who may be let in first. Null: none.")
     policies: SeverityNames = Field(
-        default_factory=SeverityNames, description="Which policy file is used at each severity."
+        default_factory=SeverityNames, description="The policy files of its severities, by name."
     )
     alert_meaning: tuple[Line, ...] = Field(
         default=(),

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rollback.core.exposure import exposure, kill_percentage_for, opened_by
-from rollback.core.flag import BUCKETS, FlagConfig, FlagType, Polarity
+from rollback.core.flag import FlagConfig, FlagType, Polarity
+from rollback.errors import PolicyRefused
 
 FULL = 100
 
@@ -43,9 +44,16 @@ class Ladder:
 def plan(config: FlagConfig, polarity: Polarity, percents: Sequence[float]) -> Ladder:
     """The ladder for a flag as it would be without us. Its last rung is always full exposure.
 
-    Variant flags are all or nothing (`flipt.md`), so theirs has one rung.
+    Variant flags are all or nothing (`flipt.md`), so theirs has one rung. Raises PolicyRefused when nobody can say whom
+    the flag would serve: taking ours out would then be a raise into the dark.
     """
-    base = len(exposure(config, polarity).buckets)
+    found = exposure(config, polarity)
+    if found.unknown is not None:
+        raise PolicyRefused(
+            f"Without us the flag's exposure would be unknown ({found.unknown}), so no step up can be planned.",
+            next="Correct the flag first.",
+        )
+    base = len(found.buckets)
     rungs: list[Rung] = []
     skipped: list[str] = []
     is_open = 0
@@ -72,7 +80,9 @@ def plan(config: FlagConfig, polarity: Polarity, percents: Sequence[float]) -> L
 def reduced(config: FlagConfig, polarity: Polarity, percent: float) -> int | None:
     """How many buckets a kill holds off to reduce to `percent` of what is open without us; None when none is left.
 
-    A reduce that leaves nobody is off under another name, so the caller refuses it.
+    A reduce that leaves nobody is off under another name, so the caller refuses it; so is any reduce of a variant flag.
     """
+    if config.type is FlagType.VARIANT:
+        return None
     held = kill_percentage_for(config, polarity, percent)
-    return held if opened_by(config, polarity, held) > 0 and held <= BUCKETS else None
+    return held if opened_by(config, polarity, held) > 0 else None

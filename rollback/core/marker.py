@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 _MARKER = re.compile(
-    r"rollback:(?P<incident>[A-Za-z0-9][A-Za-z0-9._-]*):(?P<key>(?P<role>kill|cohort)-(?P<epoch>\d+)-[a-z0-9]+)"
+    r"rollback:(?P<incident>[A-Za-z0-9][A-Za-z0-9.,_-]*):(?P<key>(?P<role>kill|cohort)-(?P<epoch>[0-9]{1,15})-[a-z0-9]+)"
     r"(?: by (?P<actor>\S+))?(?: at (?P<at>\S+))?(?: head (?P<head>\S+))?(?: was (?P<was>\S*))?"
 )
 
@@ -55,7 +55,7 @@ class Marker:
         text = f"rollback:{self.incident}:{self.key}"
         for word, value in (("by", self.actor), ("at", self.at), ("head", self.head), ("was", self.was)):
             if value:
-                text += f" {word} {value}"
+                text += f" {word} {'-'.join(value.split())}"  # a blank would end the word for whoever reads it
         return text
 
 
@@ -75,9 +75,7 @@ def parse(text: str) -> Marker | None:
 
 
 def strip(text: str) -> str:
-    """A flag's description without our line, as it would be had we never written."""
-    found = _MARKER.search(text)
-    if found is None:
-        return text
-    before, after = text[: found.start()], text[found.end() :]
-    return (before[:-1] if before.endswith("\n") else before) + after
+    """A flag's description without any line of ours, as it would be had we never written."""
+    while (found := _MARKER.search(text)) is not None:
+        text = text[: found.start()].removesuffix("\n") + text[found.end() :]
+    return text

@@ -27,6 +27,9 @@ Status = Annotated[
 """A status such as `204`, or a class of them such as `2xx`."""
 
 
+_NO_ADDRESS = "must be a full address that begins with https:// or http://"
+
+
 def _is_http(url: str) -> str:
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError("must not contain blanks or control characters")
@@ -34,9 +37,9 @@ def _is_http(url: str) -> str:
         parts = urlsplit(url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        usable = False
+        raise ValueError(_NO_ADDRESS) from None
     if not usable:
-        raise ValueError("must be a full address that begins with https:// or http://")
+        raise ValueError(_NO_ADDRESS)
     if "@" in parts.netloc:
         raise ValueError("must not hold a user and password; put them into headers, from a variable")
     return url

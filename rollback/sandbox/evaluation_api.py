@@ -15,7 +15,6 @@ from rollback.sandbox.routing import Call, Route, route
 from rollback.sandbox.rpc import INVALID, NOT_FOUND, STATUS, Body, RpcError, bad_field, not_found, quoted
 from rollback.sandbox.snapshots import accepted_version, etag_v1, snapshot_v1, snapshot_v2
 from rollback.sandbox.store import Source
-from rollback.sandbox.v1_documents import namespace_document
 from rollback.sandbox.wire import Answer, json_answer, json_bytes
 
 OFREP_REASONS = {
@@ -49,7 +48,6 @@ class EvaluationApi:
             route("POST", "/evaluate/v1/variant", self._variant),
             route("POST", "/evaluate/v1/batch", self._batch),
             route("POST", "/ofrep/v1/evaluate/flags/{flag}", self._ofrep),
-            route("POST", "/ofrep/v1/evaluate/flags", self._ofrep_bulk),
             route("GET", "/internal/v1/evaluation/snapshot/namespace/{ns}", self._snapshot),
         ]
         if self._api == "v1":
@@ -110,20 +108,6 @@ class EvaluationApi:
             return self._ofrep_one(call, call["flag"])
         except RpcError as error:
             return ofrep_error(call["flag"], error)
-
-    def _ofrep_bulk(self, call: Call) -> Any:
-        """OpenFeature's protocol, several flags: the context's `flags`, else all of the namespace."""
-        keys = (call.body.nested("context") or Body({})).text("flags")
-        key = ""
-        try:
-            found = self._namespace(self._environment(call, ""), ofrep_namespace(call))
-            every = [one.key for one in found.flags.values() if one.type == BOOLEAN or one.enabled]
-            flags = []
-            for key in [name.strip() for name in keys.split(",")] if keys else every:
-                flags.append(self._ofrep_one(call, key))
-            return {"flags": flags}
-        except RpcError as error:
-            return ofrep_error(key, error)
 
     def _ofrep_one(self, call: Call, key: str) -> dict[str, Any]:
         context = (call.body.raw("context")) or {}
@@ -192,7 +176,6 @@ class EvaluationApi:
         namespace = self._namespace(self._environment(call, ""), call["ns"])
         flags = [
             {
-                **namespace_document(namespace),
                 "key": flag.key,
                 "name": flag.name,
                 "description": flag.description,
@@ -203,8 +186,6 @@ class EvaluationApi:
             }
             for flag in sorted(namespace.flags.values(), key=lambda one: one.key)
         ]
-        for flag in flags:
-            del flag["protected"], flag["createdAt"], flag["updatedAt"]
         return {"flags": flags, "nextPageToken": "", "totalCount": len(flags)}
 
     def _asked(self, call: Call, body: Body, single: bool = True) -> tuple[Flag, Evaluator, Asked]:

@@ -29,7 +29,9 @@ def small_disk(folder: Path, size: str = "1m") -> Iterator[Path]:
     try:
         yield folder
     finally:
-        subprocess.run([unmount, folder], capture_output=True, check=True)
+        if subprocess.run([unmount, folder], capture_output=True, check=False).returncode != 0:
+            subprocess.run([unmount, "-l", folder], capture_output=True, check=True)
+            pytest.fail(f"{folder} was still in use: a file was left open")
 
 
 def make_read_only(folder: Path) -> None:

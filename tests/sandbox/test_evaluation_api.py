@@ -86,8 +86,12 @@ def test_ofrep_answers_and_fails_in_its_own_form(flipt: FliptServer) -> None:
         "errorCode": "FLAG_NOT_FOUND",
         "errorDetails": "flag was not found nope",
     }
-    several = ask(flipt.url, "POST", path, context, x_flipt_namespace="mhv").body["flags"]
-    assert [one["key"] for one in several] == ["sm", "vf"]
+    wrong = ask(flipt.url, "POST", f"{path}/vf", {"context": {"n": 5}}, x_flipt_namespace="mhv")
+    assert (wrong.status, wrong.body["errorCode"]) == (400, "INVALID_CONTEXT")
+    anybody = ask(flipt.url, "POST", f"{path}/vf", {}, x_flipt_namespace="mhv").body
+    assert (anybody["reason"], anybody["value"]) == ("DEFAULT", "blue")
+    boolean = ask(flipt.url, "POST", f"{path}/sm", context, x_flipt_namespace="mhv").body
+    assert (boolean["value"], boolean["variant"]) == (False, "false")
 
 
 def test_a_snapshot_has_an_etag_that_follows_the_content(flipt: FliptServer) -> None:

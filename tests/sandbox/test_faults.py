@@ -214,3 +214,13 @@ def test_writes_take_as_long_as_told_and_evaluations_do_not() -> None:
         assert not ask(server.url, "POST", "/evaluate/v1/boolean", asked).body["enabled"]
         assert ask(server.url, "GET", FLAG).status == 200
         assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "nothing", 404), ("POST", "faults", 400), ("GET", "requests?path=(", 400), ("GET", "state?age=x", 400)],
+)
+def test_controls_that_make_no_sense_are_refused(flipt: FliptServer, method: str, path: str, status: int) -> None:
+    answered = ask(flipt.url, method, f"/_sandbox/{path}", "text" if method == "POST" else None)
+    assert answered.status == status
+    assert answered.body["error"]

@@ -137,3 +137,26 @@ def test_readers_never_see_half_a_write() -> None:
         reading.join()
         assert seen
         assert not any(seen)
+
+
+def test_a_stream_ends_when_its_client_leaves() -> None:
+    ended, pause = threading.Event(), threading.Event()
+
+    def lines() -> Iterator[bytes]:
+        try:
+            yield b"first\n"
+            while not pause.wait(0.01):
+                yield b""
+        finally:
+            ended.set()
+
+    server = WireServer(lambda _: Answer(200, lines=lines()))
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        received = b""
+        while b"first" not in received:
+            received += sock.recv(65536)
+        assert not ended.is_set()
+    assert ended.wait(5)
+    pause.set()
+    server.stop()

@@ -1,7 +1,8 @@
 """What the server itself says: Flipt's own evaluation over HTTP, as applications without an SDK ask it.
 
-`POST /evaluate/v1/batch`, both versions of Flipt. An environment other than the default is named in the
-header that SDKs send and in each request's `environmentKey` (v2; v1 knows no environments).
+`POST /evaluate/v1/batch`, both versions of Flipt. The environment is named in the header that SDKs send, and one
+other than the default also in each request's `environmentKey` (v2; v1 knows no environments). The header is what
+keeps a typing error from being answered with the default environment: in a request, an unknown name counts as none.
 """
 
 from __future__ import annotations
@@ -65,15 +66,13 @@ class _Round:
             "entityId": sample.entity_id,
             "context": dict(sample.context),
         }
-        return asked if self._is_default else asked | {"environmentKey": self.ref.environment}
+        if self.ref.environment != _DEFAULT_ENVIRONMENT:
+            asked["environmentKey"] = self.ref.environment
+        return asked
 
     @property
     def headers(self) -> dict[str, str]:
-        return {} if self._is_default else {"X-Flipt-Environment": self.ref.environment}
-
-    @property
-    def _is_default(self) -> bool:
-        return self.ref.environment in ("", _DEFAULT_ENVIRONMENT)
+        return {"X-Flipt-Environment": self.ref.environment}
 
     def take(self, read: _Reader, body: Any) -> None:
         """Keeps what `body` says; what says nothing usable is an error in its place."""

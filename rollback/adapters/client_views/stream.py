@@ -82,6 +82,8 @@ class StreamClientView:
         url = f"{self._url}/client/v2/environments/{environment}/namespaces/{namespace}/stream"
         verify = self._tls.context() if url.startswith("https:") else no_tls()
         with httpx.Client(verify=verify, follow_redirects=False) as client:
+            # A name in the path that no environment has counts as none; only a wrong header is an error.
+            client.headers["X-Flipt-Environment"] = ref.environment
             for attempt in range(1, ATTEMPTS + 1):
                 try:
                     if self._read(client, url, watch, deadline, again=attempt > 1):

@@ -7,11 +7,11 @@ as wished and everything else as it was. Pure. Kill path: standard library only.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-from rollback.adapters.flag_stores.declarative_reading import DeclarativeFile, Found, find_flag, parse_file, read_flag
+from rollback.adapters.flag_stores.declarative_check import check_edit, place_of
+from rollback.adapters.flag_stores.declarative_reading import DeclarativeFile, Found, find_flag, read_flag
 from rollback.adapters.flag_stores.declarative_values import FALSE, TRUE, boolean_of, is_null, text_of
 from rollback.adapters.flag_stores.declarative_writing import (
     block_lines,
@@ -24,7 +24,7 @@ from rollback.adapters.flag_stores.declarative_writing import (
 from rollback.adapters.flag_stores.text_splice import CannotSplice, Edit, Splicer, apply
 from rollback.adapters.flag_stores.yaml_nodes import Node
 from rollback.core.flag import FlagConfig, FlagRef, Rollout
-from rollback.errors import ConfigurationError, FlagMissing, StoreRefused
+from rollback.errors import StoreRefused
 
 _OPPOSITE = {"true": "false", "True": "False", "TRUE": "FALSE", "y": "n", "Y": "N", "yes": "no", "Yes": "No"}
 _OPPOSITE |= {"YES": "NO", "on": "off", "On": "Off", "ON": "OFF"}
@@ -35,19 +35,19 @@ _CHANGEABLE = ("rollouts", "enabled", "default_variant", "description")
 def edit_flag(file: DeclarativeFile, ref: FlagRef, desired: FlagConfig) -> str:
     """The file's text with the flag as `desired`; a rollout whose `wire` is a place is the one at that place.
 
-    Raises `StoreRefused` for a change that this program never makes, and where the file is written in a way that cannot be
-    edited without touching something else; `FlagMissing` and `ConfigurationError` as the reading does.
+    Raises `StoreRefused` for a change that this program never makes, and where the file is written in a way that
+    cannot be edited without touching something else; `FlagMissing` and `ConfigurationError` as the reading does.
     """
     current = read_flag(file, ref)
     changed = {name: getattr(desired, name) for name in _CHANGEABLE}
     if replace(current, **changed, segments=desired.segments, defects=desired.defects) != desired:
         raise StoreRefused(f"Only rollouts, the default and the description of {ref} can be changed.")
     why = ""
-    for rollouts in (_rollouts_in_place, _rollouts_anew):
+    for rollouts, spares in ((_rollouts_in_place, True), (_rollouts_anew, False)):
         try:
-            edit = _FlagEdit(file, find_flag(file, ref), current, desired)
+            edit = _FlagEdit(file, find_flag(file, ref), current, desired, spares_quoting=spares)
             text = apply(file.text, [*edit.fields(), *rollouts(edit)])
-            _check(file, ref, desired, text)
+            check_edit(file, ref, desired, text)
         except CannotSplice as cannot:
             why = why or str(cannot)
         else:
@@ -60,10 +60,13 @@ def edit_flag(file: DeclarativeFile, ref: FlagRef, desired: FlagConfig) -> str:
 class _FlagEdit:
     """What the parts of one edit share."""
 
-    def __init__(self, file: DeclarativeFile, found: Found, current: FlagConfig, desired: FlagConfig) -> None:
+    def __init__(
+        self, file: DeclarativeFile, found: Found, current: FlagConfig, desired: FlagConfig, *, spares_quoting: bool
+    ) -> None:
         self.splicer = Splicer(file.text)
         self.flag = found.node
         self.current, self.desired = current, desired
+        self.spares_quoting = spares_quoting
 
     def fields(self) -> list[Edit]:
         """The edits of everything but the rollouts."""
@@ -124,7 +127,7 @@ class _FlagEdit:
         if not new and (flag.children[0] is pair[0] if flag.flow else node.style == "|"):
             return [splicer.remove_key(flag, *pair)]
         source: str | None = None
-        if not is_null(node) and (node.style or not flag.flow):
+        if self.spares_quoting and not is_null(node) and (node.style or not flag.flow):
             indent = " " * (pair[0].column + 2)
             written = splicer.text[node.start : node.end]
             source = with_description(written, node, indent, splicer.newline, old, new)
@@ -162,7 +165,7 @@ def _list_edits(edit: _FlagEdit, sequence: Node) -> list[Edit]:
     desired, current, splicer = edit.desired.rollouts, edit.current.rollouts, edit.splicer
     key = edit.flag.own("rollouts")
     assert key is not None
-    stay = _staying([_place(one, len(current)) for one in desired])
+    stay = _staying([place_of(one, len(current)) for one in desired])
     edits: list[Edit] = []
     kept: set[int] = set()
     pending: list[Rollout] = []
@@ -207,11 +210,6 @@ def _emptied(edit: _FlagEdit, sequence: Node) -> list[Edit]:
     return [splicer.without_lines(pair[0].start, colon), *items]
 
 
-def _place(rollout: Rollout, count: int) -> int | None:
-    """Where an existing rollout stands in the file; None for a new one."""
-    return rollout.wire if isinstance(rollout.wire, int) and 0 <= rollout.wire < count else None
-
-
 def _staying(places: Sequence[int | None]) -> dict[int, int]:
     """Which items need not be moved: position → place, the most whose places rise (few items: quadratic will do)."""
     best: list[tuple[int, ...]] = []
@@ -251,7 +249,7 @@ def _changes(splicer: Splicer, node: Node, now: Rollout, wished: Rollout) -> lis
 
 def _moved(sequence: Node, rollout: Rollout, current: Sequence[Rollout]) -> Node | None:
     """The item whose text can be taken as it is."""
-    place = _place(rollout, len(current))
+    place = place_of(rollout, len(current))
     return sequence.children[place] if place is not None and current[place] == rollout else None
 
 
@@ -281,86 +279,10 @@ def _rollouts_anew(edit: _FlagEdit) -> list[Edit]:
     items = node.children if node is not None and node.kind == "sequence" else []
     texts = []
     for one in desired:
-        place = _place(one, len(current))
+        place = place_of(one, len(current))
         texts.append(flow_of(items[place]) if place is not None and current[place] == one else flow_text(one))
     text = f"[{', '.join(texts)}]"
     pair = flag.own("rollouts")
     if pair is None:
         return [edit.splicer.insert_key(flag, edit.place_for_key(flag), [f"rollouts: {text}"], f'"rollouts": {text}')]
     return [Edit(edit.splicer.colon(pair[0]), pair[1].end, f" {text}")]
-
-
-# -- the check -------------------------------------------------------------------------------------------------
-
-
-def _check(file: DeclarativeFile, ref: FlagRef, desired: FlagConfig, text: str) -> None:
-    """Raises `CannotSplice` unless `text` has the flag as wished and everything else as in `file`."""
-    try:
-        after = parse_file(text.encode(), file.where)
-        found_before, found = find_flag(file, ref), find_flag(after, ref)
-        now = read_flag(after, ref)
-    except (ConfigurationError, FlagMissing) as error:
-        raise CannotSplice(str(error)) from error
-    if replace(now, segments=desired.segments, defects=desired.defects) != desired:
-        raise CannotSplice("the flag would not be as wished")
-    if (found.document, found.position) != (found_before.document, found_before.position):
-        raise CannotSplice("the flag would stand at another place")
-    before = _around(file, found_before)
-    if not _all_same(before, _around(after, found)) or not _same_rollouts(found_before.node, found.node, desired):
-        raise CannotSplice("something else would change with it; look for anchors (&) and merge keys (<<)")
-    if _is_json(file.text) and not _is_json(text):
-        raise CannotSplice("it would not be JSON any more")
-
-
-def _around(file: DeclarativeFile, found: Found) -> list[Node]:
-    """All that an edit of the flag must not change, in order."""
-    nodes: list[Node] = []
-    for number, document in enumerate(file.documents):
-        if number != found.document:
-            nodes.append(document)
-            continue
-        for key, value in document.pairs():
-            items = value.resolved.children if key.text == "flags" else [value]
-            nodes += [key, *(one for one in items if one.resolved is not found.node)]
-    for key, value in found.node.pairs():
-        if key.text == "variants":
-            for variant in value.resolved.children:
-                pairs = variant.resolved.pairs()
-                nodes += [part for pair in pairs if pair[0].text != "default" for part in pair]
-        elif key.text not in {"rollouts", "enabled", "description"}:
-            nodes += [key, value]
-    return nodes
-
-
-def _same_rollouts(before: Node, after: Node, desired: FlagConfig) -> bool:
-    """Whether the rollouts that were there have kept what this program does not know of them."""
-    old, new = before.get("rollouts"), after.get("rollouts")
-    known = {"threshold", "segment", "segments", "description"}
-    for position, one in enumerate(desired.rollouts):
-        place = _place(one, len(old.children) if old is not None else 0)
-        if old is None or new is None or place is None:
-            continue
-        parts = [
-            [part for pair in node.resolved.pairs() if pair[0].text not in known for part in pair]
-            for node in (old.children[place], new.children[position])
-        ]
-        if not _all_same(*parts, styles=False):
-            return False
-    return True
-
-
-def _all_same(before: Sequence[Node], after: Sequence[Node], *, styles: bool = True) -> bool:
-    same: Callable[[Node, Node], bool] = lambda a, b: (  # noqa: E731
-        (a.kind, a.text, a.tag) == (b.kind, b.text, b.tag)
-        and (not styles or (a.style, a.anchored) == (b.style, b.anchored))
-        and _all_same(a.children, b.children, styles=styles)
-    )
-    return len(before) == len(after) and all(map(same, before, after))
-
-
-def _is_json(text: str) -> bool:
-    try:
-        json.loads(text)
-    except ValueError:
-        return False
-    return True

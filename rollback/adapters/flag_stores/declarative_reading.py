@@ -244,7 +244,7 @@ def _object(node: Node | None) -> Node | None:
 
 
 def _items(file: DeclarativeFile, node: Node, key: str) -> Sequence[Node]:
-    """The items of a list (possibly aliases), none when it is missing. Raises `ConfigurationError` for anything else."""
+    """The items of a list (maybe aliases), none when it is missing. Raises `ConfigurationError` for anything else."""
     found = _object(node.get(key))
     if found is None:
         return ()

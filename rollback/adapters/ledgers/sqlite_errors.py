@@ -13,6 +13,7 @@ _CAUSES = {
     sqlite3.SQLITE_READONLY: ("is read-only", "make the file and its folder writable, or set ROLLBACK_LEDGER"),
     sqlite3.SQLITE_PERM: ("may not be written", "make the file and its folder writable, or set ROLLBACK_LEDGER"),
     sqlite3.SQLITE_FULL: ("cannot grow, the disk is full", "make room on the disk, or set ROLLBACK_LEDGER"),
+    sqlite3.SQLITE_IOERR: ("cannot be written, its disk is full or broken", "make room on it, or set ROLLBACK_LEDGER"),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check that its folder exists and can be written"),
 }
 
