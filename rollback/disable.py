@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from rollback import log
 from rollback.core import exposure as exposures
@@ -24,6 +25,13 @@ OnTrouble = Callable[[Exception, float], None]
 
 RETRY_EVERY = 1.0
 """Seconds between two tries of a store that does not answer: a person is waiting, and the store is not loaded by us."""
+
+
+class OpenCase(NamedTuple):
+    """An open case as the history knows it. `epoch` counts on over closed cases."""
+
+    incident_id: str | None
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +65,20 @@ class Kill:
         return exposures.without(self.before.config)
 
 
-def target_for(session: Session, flag: FlagConfig | None, new: str = "") -> Target:
-    """The open case of this machine's history, else the case whose kill is on the flag, else one called `new`."""
+def open_case(session: Session) -> OpenCase:
+    """What this machine's history says of the feature's case: its id (None when none is open) and its epoch."""
     latest = session.history.latest(session.feature)
     image = (latest.entry.after or {}) if latest.entry else {}
+    is_open = image.get("incident_id") and image.get("state") not in (None, "resolved", "normal")
+    return OpenCase(str(image["incident_id"]) if is_open else None, int(image.get("epoch") or 0))
+
+
+def target_for(session: Session, flag: FlagConfig | None, known: OpenCase, new: str = "") -> Target:
+    """The open case of this machine's history, else the case whose kill is on the flag, else one called `new`."""
     marks = exposures.ours(flag) if flag else ()
-    epoch = max([mark.epoch for mark in marks] + [int(image.get("epoch") or 0), 0]) + 1
-    if image.get("incident_id") and image.get("state") not in (None, "resolved", "normal"):
-        return Target(str(image["incident_id"]), epoch, attached=True)
+    epoch = max([mark.epoch for mark in marks] + [known.epoch, 0]) + 1
+    if known.incident_id is not None:
+        return Target(known.incident_id, epoch, attached=True)
     if marks:
         return Target(marks[0].incident, epoch, attached=True)
     return Target(new or new_incident_id(session), epoch, attached=False)
@@ -91,12 +105,13 @@ def put_kill(
     is up and certainly nothing was written, `Unsettled` when a write was sent and its fate is not known.
     """
     recorder = _Recorder(session, reason, held, key)
-    recorder.intend(target or target_for(session, None))
+    known = open_case(session)
+    recorder.intend(target or target_for(session, None, known))
     maybe_sent = False
     while True:
         try:
             before = session.store.read(session.reference.ref, deadline=deadline)
-            aim = recorder.intend(target or target_for(session, before.config, recorder.incident_id))
+            aim = recorder.intend(target or target_for(session, before.config, known, recorder.incident_id))
             desired = _killed(session, before.config, recorder.marker(aim), held)
             after = session.store.write(before, desired, deadline=deadline)
         except Conflict as error:

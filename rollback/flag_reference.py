@@ -268,6 +268,10 @@ class _Lenient:
             return True
 
     def seconds(self, name: str) -> float | None:
+        for variable in self.values.unset.get((name,), ()):
+            self._problem(f"`{name}`: the variable {variable} is not set", (name,))
+        if (name,) in self.values.wrong:
+            self._problem(f"`{name}`: {self.values.wrong[(name,)]}", (name,))
         if self.data.get(name) is None:
             return None
         try:

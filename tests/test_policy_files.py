@@ -81,7 +81,7 @@ def test_special_floats_are_read_and_then_refused_by_the_model(tmp_path: Path) -
     assert read("a: .inf\nb: -.Inf\n").data == {"a": float("inf"), "b": float("-inf")}
     path = tmp_path / "critical.yaml"
     path.write_text(SEVERITY.replace("{minimum_soak", "{p0: .nan, minimum_soak"))
-    with pytest.raises(PolicyFileError, match="gate[.]p0"):
+    with pytest.raises(PolicyFileError, match=r"gate\.p0"):
         load_severity(path, {})
 
 

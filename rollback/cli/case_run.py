@@ -43,7 +43,7 @@ class Command:
         incident = self.controller.incident
         if incident is not None:
             raise PolicyRefused(
-                f"{self.session.feature} has the open case {incident.incident_id} ({incident.severity}, {incident.state}).",
+                f"The open case of this feature is {incident.incident_id} ({incident.severity}, {incident.state}).",
                 next=f"Raise it: rollback raise {self.session.feature} --severity {severity} --reason R",
             )
         held = self._held_for(view(self.session)) if wanted is Severity.HIGH else None

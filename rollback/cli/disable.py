@@ -47,4 +47,8 @@ def disable(
     """
     from rollback.cli.disabling import Request, run
 
+    if reason:
+        from rollback.redaction import redact
+
+        reason = redact(reason)
     return run(Request(feature, flag, reason, no_wait, timeout, actor, dry_run, as_json))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rollback import bootstrap
 from rollback.cli.screen import Screen, span, when, world_line
-from rollback.disable import Kill, put_kill, target_for
+from rollback.disable import Kill, open_case, put_kill, target_for
 from rollback.errors import FlagMissing, StoreError
 from rollback.session import Session
 
@@ -99,7 +99,7 @@ def _dry_run(session: Session, screen: Screen) -> int:
     from rollback.core.marker import Marker
 
     snapshot = session.store.read(session.reference.ref, deadline=session.clock.monotonic() + 10)
-    target = target_for(session, snapshot.config)
+    target = target_for(session, snapshot.config, open_case(session))
     marker = Marker(target.incident_id, f"kill-{target.epoch}-dry", session.actor.name)
     now = exposure(snapshot.config, session.reference.polarity)
     after = exposure(kill(snapshot.config, session.reference.polarity, marker), session.reference.polarity)
@@ -176,7 +176,7 @@ def _intended(session: Session) -> tuple[str, str, int]:
     for entry in reversed(session.history.recent(session.feature)):
         if entry.kind is EntryKind.INTENT and entry.incident and entry.key:
             return entry.incident, entry.key, entry.epoch
-    target = target_for(session, None)
+    target = target_for(session, None, open_case(session))
     return target.incident_id, f"kill-{target.epoch}-pending", target.epoch
 
 

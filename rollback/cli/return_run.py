@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import FrameType
 from typing import Any
@@ -24,6 +24,7 @@ from rollback.identity import is_alive, this_process
 from rollback.lowering import carry_out, prove
 from rollback.prover import lacking_words
 from rollback.raising import FlagView, view
+from rollback.redaction import redact
 from rollback.session import Session
 from rollback.settling import settle
 
@@ -62,6 +63,7 @@ class _Signals:
 
 def run(request: Request) -> int:
     """Runs the command; returns its exit code."""
+    request = replace(request, reason=redact(request.reason))
     screen = Screen(as_json=request.as_json)
     progress = ReturnProgress(screen, plain=request.plain)
     session = bootstrap.open_session(request.feature, None, request.actor, screen.warn)
@@ -80,7 +82,7 @@ def _nothing_open(session: Session, screen: Screen) -> int:
     flag = view(session)
     if flag.marks:
         raise PolicyRefused(
-            f"The flag carries case {flag.marks[0].incident} of another machine, by {flag.marks[0].actor or 'somebody'}.",
+            f"The flag carries case {flag.marks[0].incident} of another machine (by {flag.marks[0].actor or '?'}).",
             next=f"Take it over first: rollback adopt {session.feature}",
         )
     screen.line("Nothing to do: there is no open case, and nothing of ours is on the flag.")
@@ -163,7 +165,7 @@ class _Run:
         if before is None or now is None or now <= before or incident.accepted_digest == flag.digest:
             return
         raise PolicyRefused(
-            f"Without us {now} of 100 buckets would be open, before the incident it was {before}: {'; '.join(flag.base.why)}.",
+            f"Without us {now} of 100 buckets would be open, and {before} were before: {'; '.join(flag.base.why)}.",
             next=f"Accept that: rollback release {self.session.feature} --reason R; then enable again.",
         )
 
@@ -173,7 +175,7 @@ class _Run:
             return
         if is_alive(incident.watcher) is not False:
             raise PolicyRefused(
-                f"Process {incident.watcher.pid} on {incident.watcher.host} is bringing it back already ({incident.state}).",
+                f"Process {incident.watcher.pid} on {incident.watcher.host} brings it back already ({incident.state}).",
                 next=f"Watch it: rollback status {self.session.feature}",
             )
 

@@ -81,7 +81,7 @@ Example:
 def ci(feature: str, fix: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """The step of a pipeline: fix deployed → gate → ladder → monitored, in plain lines.
 
-    Exit 0: monitored, or no open case. Exit 4: the fix does not fix, or not enough evidence. Other codes as for `enable`.
+    Exit 0: monitored, or no open case. Exit 4: the fix does not fix, or not enough evidence. Others as for `enable`.
     """
     from rollback.cli.return_run import Request, run
 

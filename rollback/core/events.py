@@ -39,10 +39,14 @@ class SeverityLowered:
 
 @dataclass(frozen=True, slots=True)
 class DisableCommanded:
-    """Off for all, now: by a person, or by an alert under a policy. `key` names the kill that is put in front."""
+    """Off for all, now: by a person, or by an alert under a policy. `key` names the kill that is put in front.
+
+    `by` may take it back within a moment; empty: the one who opened the case.
+    """
 
     key: str
     epoch: int
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def threshold_buckets(percentage: float) -> int:
     """
     if math.isnan(percentage):
         return 0
-    (single,) = struct.unpack("f", struct.pack("f", min(max(percentage, 0.0), float(BUCKETS))))
+    single: float = struct.unpack("f", struct.pack("f", min(max(percentage, 0.0), float(BUCKETS))))[0]
     return math.ceil(single)
 
 

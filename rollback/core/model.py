@@ -69,6 +69,7 @@ class Incident:
     `gate_blind` is True when the gate was green while the feature was called broken, `None` when nothing was measured.
     `attempt` counts the fixes that were tried: the k-th spends α/(k(k+1)). `one_step` makes the ladder one rung.
     `kills` are the keys of our rollouts that this case knows of. `policy_hash` is of the policy the case pins.
+    `undo_by` may take the disable back until `undo_until`; empty when nobody may (any more).
     """
 
     incident_id: str
@@ -97,6 +98,8 @@ class Incident:
     pending_off_since: datetime | None = None
     drift_repairs: int = 0
     forced_until: datetime | None = None
+    undo_by: str = ""
+    undo_until: datetime | None = None
     review: tuple[str, ...] = ()
     kills: tuple[str, ...] = ()
     needs_human: NeedsHuman | None = None

@@ -50,6 +50,9 @@ _CRITICAL: Mapping[State, _Row] = {
     State.DISABLED: {
         e.DisableCommanded: State.DISABLING,
         e.DriftSeen: State.DISABLING,
+        e.OffWritten: State.DISABLING,
+        e.OffUnsettled: State.DISABLED,
+        e.OffNotProven: State.DISABLING,
         e.OffProven: State.DISABLED,
         e.ReturnStarted: State.VERIFYING,
         e.FalseAlarmDeclared: State.DISABLED,
@@ -85,19 +88,22 @@ _CRITICAL: Mapping[State, _Row] = {
 
 _HIGH: Mapping[State, _Row] = {
     State.TRIGGERED: {e.ReduceCommanded: State.REDUCING, e.SeverityRaised: State.TRIGGERED},
-    State.FIXING: {e.ReduceCommanded: State.REDUCING},
     State.REDUCING: {
         e.ReduceCommanded: State.REDUCING,
         e.ReduceSettled: State.REDUCED,
+        e.DriftSeen: State.REDUCING,
         e.SeverityRaised: State.TRIGGERED,
     },
     State.REDUCED: {
         e.ReduceCommanded: State.REDUCING,
+        e.DriftSeen: State.REDUCING,
         e.ReturnStarted: State.VERIFYING,
         e.FalseAlarmDeclared: State.REDUCED,
         e.SeverityRaised: State.TRIGGERED,
     },
     State.VERIFYING: {
+        e.ReduceCommanded: State.REDUCING,
+        e.DriftSeen: State.REDUCING,
         e.GatePassed: State.RAMPING,
         e.HarmSeen: State.REDUCED,
         e.EvidenceEnded: State.REDUCED,
@@ -105,6 +111,8 @@ _HIGH: Mapping[State, _Row] = {
         e.SeverityRaised: State.TRIGGERED,
     },
     State.RAMPING: {
+        e.ReduceCommanded: State.REDUCING,
+        e.DriftSeen: State.REDUCING,
         e.GatePassed: State.RAMPING,
         e.StepRaised: State.RAMPING,
         e.ReturnedInFull: State.MONITORING,
@@ -114,6 +122,7 @@ _HIGH: Mapping[State, _Row] = {
         e.SeverityRaised: State.TRIGGERED,
     },
     State.MONITORING: {
+        e.ReduceCommanded: State.REDUCING,
         e.HarmSeen: State.REDUCING,
         e.WatchStopped: State.REDUCING,
         e.ReturnStarted: State.MONITORING,

@@ -11,7 +11,6 @@ POST   /_sandbox/delays     {"put_delay": 0.08, "post_delay": 0}
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from rollback.sandbox.faults import FaultError, read_fault
@@ -59,14 +58,8 @@ class Admin:
         return json_answer({"faults": [fault.document() for fault in faults]})
 
     def _requests(self, query: dict[str, str]) -> Answer:
-        method, path = query.get("method", ""), query.get("path", "")
-        methods = method.split("|") if method else None
-        chosen = [
-            entry.document()
-            for entry in self._server.log.all()
-            if (methods is None or entry.method in methods) and re.search(path, entry.path)
-        ]
-        return json_answer({"requests": chosen})
+        entries = self._server.log.chosen(query.get("method", ""), query.get("path", ""))
+        return json_answer({"requests": [entry.document() for entry in entries]})
 
     def _delays(self, document: dict[str, Any]) -> Answer:
         self._server.put_delay = float(document.get("put_delay", self._server.put_delay))

@@ -45,12 +45,23 @@ class RequestLog:
         with self._lock:
             return list(self._entries)
 
-    def count(self, method: str = "", path: str = "") -> int:
-        """How many have this method ("" any, `PUT|POST` several) and a path that the expression finds."""
+    def chosen(self, method: str = "", path: str = "") -> list[Logged]:
+        """Those with this method ("" any, `PUT|POST` several) and a path in which the expression is found.
+
+        ValueError when the path is no regular expression.
+        """
+        try:
+            pattern = re.compile(path)
+        except re.error as error:
+            raise ValueError(f"path {path!r} is no regular expression: {error}") from error
         methods = method.split("|") if method else None
-        return sum(
-            1 for entry in self.all() if (methods is None or entry.method in methods) and re.search(path, entry.path)
-        )
+        return [
+            entry for entry in self.all() if (methods is None or entry.method in methods) and pattern.search(entry.path)
+        ]
+
+    def count(self, method: str = "", path: str = "") -> int:
+        """How many there are of those."""
+        return len(self.chosen(method, path))
 
     def clear(self) -> None:
         """Forget all."""

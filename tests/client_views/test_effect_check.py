@@ -80,7 +80,7 @@ def test_an_application_that_hangs_is_unknown_at_the_deadline(server: AnswerServ
     server.answer = lambda _: Reply(hang=True)
     before = time.monotonic()
     assert look(server.url, 0.3).status is Status.UNKNOWN
-    assert time.monotonic() - before < 2.0
+    assert time.monotonic() - before < 5.0
 
 
 def test_a_deadline_that_has_passed_is_unknown(server: AnswerServer) -> None:

@@ -127,7 +127,7 @@ def test_a_server_that_hangs_costs_no_more_than_the_deadline(server: AnswerServe
     server.answer = lambda _: Reply(hang=True)
     before = time.monotonic()
     assert look(server.url, seconds=0.3).errors
-    assert time.monotonic() - before < 2.0
+    assert time.monotonic() - before < 5.0
 
 
 @pytest.mark.parametrize("api", ["v1", "v2"])

@@ -77,7 +77,7 @@ def test_a_flag_that_stays_on_is_not_seen_off_and_the_wait_ends_at_the_deadline(
         seen = watch(flipt.url, 0.4)
         assert seen.seen_at is None
         assert "still shows the flag on" in seen.why_not
-        assert time.monotonic() - before < 2.0
+        assert time.monotonic() - before < 5.0
 
 
 def test_v1_has_no_streams_and_that_is_said() -> None:
@@ -161,7 +161,7 @@ def test_a_server_that_never_answers_ends_at_the_deadline(server: AnswerServer) 
     server.answer = lambda _: Reply(hang=True)
     before = time.monotonic()
     assert "nothing yet" in watch(server.url, 0.3).why_not
-    assert time.monotonic() - before < 2.0
+    assert time.monotonic() - before < 5.0
 
 
 def test_a_stream_that_only_drips_ends_at_the_deadline(server: AnswerServer) -> None:
@@ -175,7 +175,7 @@ def test_a_stream_that_only_drips_ends_at_the_deadline(server: AnswerServer) -> 
     before = time.monotonic()
     assert watch(server.url, 0.4).seen_at is None
     stop.set()
-    assert time.monotonic() - before < 2.0
+    assert time.monotonic() - before < 5.0
 
 
 def test_no_connection_is_said() -> None:

@@ -21,6 +21,7 @@ from rollback.adapters.flipt_http import FliptHttp
 from rollback.core.flag import FlagRef, Rollout
 from rollback.ports import FlagStore
 from rollback.sandbox import FliptServer
+from tests.contracts.file_benches import as_json, as_v2_yaml, as_yaml, file_bench
 
 BOOLEAN = FlagRef("default", "mhv", "sm")
 VARIANT = FlagRef("default", "mhv", "vf")
@@ -193,4 +194,7 @@ BENCHES: dict[str, Callable[[Path], AbstractContextManager[Bench]]] = {
     "flipt-v2": lambda _: flipt_bench("v2", FliptV2FlagStore),
     "flipt-auto-v1": lambda folder: flipt_bench("v1", lambda http: FliptAutoFlagStore(http, folder / "api.json")),
     "flipt-auto-v2": lambda folder: flipt_bench("v2", lambda http: FliptAutoFlagStore(http, folder / "api.json")),
+    "file-v1": lambda folder: file_bench(folder, "features.yml", SEED, as_yaml),
+    "file-v2": lambda folder: file_bench(folder, "mhv/features.yaml", SEED, as_v2_yaml, by_folder=True),
+    "file-json": lambda folder: file_bench(folder, "features.json", SEED, as_json),
 }

@@ -105,8 +105,8 @@ class MemoryWorld:
 
 Maker = Callable[[str], ClientView]
 MAKERS: Mapping[str, Maker] = {
-    "engine": lambda url: EngineClientView(url, token=TokenSource.value("secret-token"), timeout=5),
-    "server": lambda url: ServerEvaluationClientView(FliptHttp(url, TokenSource.value("secret-token"), timeout=5)),
+    "engine": lambda url: EngineClientView(url, token=TokenSource.value("secret-token"), timeout=20),
+    "server": lambda url: ServerEvaluationClientView(FliptHttp(url, TokenSource.value("secret-token"), timeout=20)),
 }
 
 
@@ -153,7 +153,7 @@ def evaluate(
     samples: tuple[Sample, ...],
     polarity: Polarity,
     environment: str = "default",
-    seconds: float = 5.0,
+    seconds: float = 20.0,
 ) -> Sighting:
     ref = FlagRef(environment, NAMESPACE, key)
     return world.view.evaluate(ref, polarity, samples, deadline=time.monotonic() + seconds)

@@ -12,7 +12,7 @@ NAMESPACE = "va"
 FLAG = "sm"
 
 _KEYS = st.sampled_from(["veterans", "testers", "off", "on", "123", "staff_1", "null"])
-_WORDS = st.text("abc xyzÄé😀'\"#:-{}[],&*!|>%@`\\", max_size=12)
+_WORDS = st.text("abc xyzÄé😀'\"#:-{}[],&*!|>%@`\\", max_size=12).map(str.strip)
 _DESCRIPTIONS = st.one_of(
     st.just(""),
     _WORDS,

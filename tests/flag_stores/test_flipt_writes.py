@@ -292,11 +292,8 @@ def test_a_variant_flags_kill_and_restore_survive_lost_answers(api: str) -> None
 def test_a_variant_that_somebody_makes_the_default_meanwhile_is_not_overlooked(api: str) -> None:
     with opened(api) as (bench, _):
         off = put(bench, kill, variant=True)
-        bench.server.edit_flag(
-            "mhv",
-            "vf",
-            **{**SEED["flags"][1], "enabled": True, "description": off.config.description},
-        )
+        theirs = {**SEED["flags"][1], "description": off.config.description}
+        bench.server.edit_flag("mhv", "vf", **{name: one for name, one in theirs.items() if name != "key"})
         with pytest.raises(Conflict):
             bench.store.write(
                 off, replace(off.config, description="", default_variant="control"), deadline=bench.deadline()

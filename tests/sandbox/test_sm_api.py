@@ -118,6 +118,14 @@ def test_behaviour_that_makes_no_sense_is_refused_and_changes_nothing(wrong: dic
             api.behave(**wrong)
 
 
+def test_what_is_not_there_is_404_and_the_log_can_be_forgotten() -> None:
+    with SmApi() as api:
+        assert ask(api.url, "GET", "/elsewhere").status == 404
+        assert ask(api.url, "GET", "/_sandbox/nothing").status == 404
+        assert ask(api.url, "DELETE", "/_sandbox/requests").status == 200
+        assert api.count() == 0
+
+
 def test_latency_is_kept() -> None:
     with SmApi(latency_ms=80) as api:
         started = time.monotonic()

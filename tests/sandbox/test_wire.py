@@ -15,6 +15,7 @@ import pytest
 from rollback.sandbox import FliptServer
 from rollback.sandbox.wire import Answer, Request, WireServer, json_answer
 from tests.sandbox.calls import ask, boolean_flag, seeded
+from tests.sandbox.waiting import wait_until
 
 
 @pytest.fixture
@@ -141,11 +142,13 @@ def test_readers_never_see_half_a_write() -> None:
 
 def test_a_stream_ends_when_its_client_leaves() -> None:
     ended, pause = threading.Event(), threading.Event()
+    asked: list[int] = []
 
     def lines() -> Iterator[bytes]:
         try:
             yield b"first\n"
             while not pause.wait(0.01):
+                asked.append(1)
                 yield b""
         finally:
             ended.set()
@@ -156,6 +159,7 @@ def test_a_stream_ends_when_its_client_leaves() -> None:
         received = b""
         while b"first" not in received:
             received += sock.recv(65536)
+        wait_until(lambda: len(asked) > 3)
         assert not ended.is_set()
     assert ended.wait(5)
     pause.set()

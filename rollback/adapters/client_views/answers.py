@@ -12,6 +12,7 @@ MAX_ERRORS = 5
 """How many distinct errors a sighting keeps; one more says how many there were."""
 
 MAX_ERROR_LENGTH = 300
+"""Characters; the rest of an error is cut."""
 
 
 @dataclass(frozen=True, slots=True)

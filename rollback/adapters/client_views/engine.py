@@ -98,10 +98,14 @@ class EngineClientView:
     def close(self) -> None:
         """Ends the child at once, also in the middle of an evaluation."""
         self._closed = True
-        if child := self._child:
-            child.kill()
-        with self._lock:
+        if not self._lock.acquire(blocking=False):  # in the middle of an evaluation
+            if child := self._child:
+                child.kill()
+            self._lock.acquire()
+        try:
             self._drop()
+        finally:
+            self._lock.release()
 
     def _ask(self, ref: FlagRef, samples: Sequence[Sample], deadline: float) -> dict[str, Any]:
         reply = self._ask_as(self._authorization(deadline), ref, samples, deadline)

@@ -7,6 +7,7 @@ as wished and everything else as it was. Pure. Kill path: standard library only.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -257,9 +258,9 @@ def _block(splicer: Splicer, sequence: Node, rollout: Rollout, current: Sequence
     item = _moved(sequence, rollout, current)
     if item is None or sequence.flow:
         return block_lines(rollout)
-    dash = splicer.dash(item)
+    dash = splicer.dash(sequence, next(index for index, child in enumerate(sequence.children) if child is item))
     indent = splicer.indent(dash) or " " * (dash - splicer.line_start(dash))
-    return [line.removeprefix(indent) for line in splicer.text[dash : item.end].splitlines()]
+    return [line.removeprefix(indent) for line in re.split(r"\r\n|\n|\r", splicer.text[dash : item.end])]
 
 
 def _flow(splicer: Splicer, sequence: Node, rollout: Rollout, current: Sequence[Rollout]) -> str:

@@ -26,7 +26,15 @@ from rollback.adapters.flag_stores.file_replacement import (
     replace_file,
 )
 from rollback.core.flag import FlagConfig, FlagRef, FlagSnapshot
-from rollback.errors import ConfigurationError, Conflict, FlagMissing, StoreRefused, StoreUnreachable
+from rollback.errors import (
+    ConfigurationError,
+    Conflict,
+    FlagMissing,
+    RollbackError,
+    StoreRefused,
+    StoreUnreachable,
+    Unsettled,
+)
 
 ENVIRONMENT = "default"
 """The only environment that a file has."""
@@ -64,6 +72,7 @@ class DeclarativeFileFlagStore:
         self.where = f"file {self.path}"
         self._swap = swap
         self._monotonic = monotonic
+        self._last: tuple[tuple[str, bytes], DeclarativeFile] | None = None
 
     def read(self, ref: FlagRef, *, deadline: float, segments: bool = False) -> FlagSnapshot:
         """See `FlagStore.read`."""
@@ -95,8 +104,14 @@ class DeclarativeFileFlagStore:
 
     def _read_back(self, base: FlagSnapshot, desired: FlagConfig, written: bytes) -> FlagSnapshot:
         """The flag as it is now. Raises `Conflict` when a later write of somebody else took ours away."""
-        _, data, file = self._load(base.ref)
-        now = read_flag(file, base.ref, segments=bool(base.config.segments))
+        try:
+            _, data, file = self._load(base.ref)
+            now = read_flag(file, base.ref, segments=bool(base.config.segments))
+        except RollbackError as error:
+            raise Unsettled(
+                f"the change of {base.ref} was written to {self.where}, which cannot be read now: {error.message}",
+                next=error.next,
+            ) from error
         if data != written and not _in_effect(base.config, desired, now):
             raise Conflict(f"{base.ref} was overwritten by somebody else in {self.where}.")
         return FlagSnapshot(base.ref, now, digest(data))
@@ -121,7 +136,10 @@ class DeclarativeFileFlagStore:
             ) from error
         except OSError as error:
             raise StoreUnreachable(f"file {path} cannot be read: {error.strerror}") from error
-        return path, data, parse_file(data, f"file {path}" if path != self.path else self.where)
+        last = self._last
+        if last is None or last[0] != (path, data):
+            last = self._last = (path, data), parse_file(data, f"file {path}" if path != self.path else self.where)
+        return path, data, last[1]
 
     def _file_for(self, ref: FlagRef) -> str:
         if not os.path.isdir(self.path):

@@ -107,7 +107,9 @@ def rollout_to_v1(rollout: Rollout) -> dict[str, Any]:
 def rollout_to_v2(rollout: Rollout) -> Json:
     """A rollout as it goes into v2's resource: the existing record, with only what differs put into it."""
     wire: Json = rollout.wire if isinstance(rollout.wire, Mapping) else {}
-    if rollout.wire is not None and repr(rollout_from(wire)) == repr(rollout):  # not ==: NaN exists, and does not equal itself
+    if rollout.wire is not None and repr(rollout_from(wire)) == repr(
+        rollout
+    ):  # not ==: NaN exists, and does not equal itself
         return wire
     if rollout.percentage is not None:
         kind, name = "THRESHOLD_ROLLOUT_TYPE", "threshold"

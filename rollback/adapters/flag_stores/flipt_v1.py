@@ -114,7 +114,9 @@ class _Write:
     ) -> None:
         self._store, self._http = store, http
         self._base, self._desired, self._deadline = base, desired, deadline
-        self._current: FlagSnapshot | None = base
+        # Only a kill goes in without another look: what might let users in is decided on what is there now.
+        is_kill = steps.holds_a_kill([one for one in desired.rollouts if one.wire is None])
+        self._current: FlagSnapshot | None = base if is_kill or desired == base.config else None
         self._done: list[steps.Step] = []
         self._lost: tuple[steps.Step, AnswerLost] | None = None  # its fate is open
         self._count = 0

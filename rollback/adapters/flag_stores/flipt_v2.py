@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from rollback.adapters.flag_stores.flipt_json import flag_from_v2, rollout_to_v2, segment_from
 from rollback.adapters.flipt_http import AnswerLost, FliptHttp, TryAgain
+from rollback.core import marker as markers
 from rollback.core.flag import FlagConfig, FlagRef, FlagSnapshot, Rollout, Segment
 from rollback.errors import Conflict, FlagMissing, StoreError, StoreRefused, StoreUnreachable, Unsettled
 
@@ -193,8 +194,15 @@ def in_effect(base: FlagConfig, desired: FlagConfig, current: FlagConfig) -> boo
         changed_fields_hold
         and all(now[one] >= count for one, count in after.items() if count > before[one])
         and all(now[one] <= after[one] for one, count in before.items() if count > after[one])
+        and not (_ours(base) - _ours(desired)) & _ours(current)
         and _common(desired.rollouts, now) == _common(current.rollouts, after)
     )
+
+
+def _ours(config: FlagConfig) -> set[tuple[str, str]]:
+    """Which of our rollouts are there, by marker: one whose percentage was changed is still the same."""
+    found = (markers.parse(one.description) for one in config.rollouts)
+    return {(marker.incident, marker.key) for marker in found if marker is not None}
 
 
 def _common(rollouts: tuple[Rollout, ...], others: Counter[Rollout]) -> list[Rollout]:

@@ -131,13 +131,14 @@ class Splicer:
 
     # -- lists -------------------------------------------------------------------------------------------------
 
-    def dash(self, item: Node) -> int:
+    def dash(self, sequence: Node, place: int) -> int:
         """Where the dash of an item of a block list stands."""
-        before = self.text[self.line_start(item.start) : item.start]
-        found = re.search(r"-[ \t]+$", before)
+        if place == 0:
+            return sequence.start
+        found = re.compile(r"(?:\s|#[^\r\n]*)*-").match(self.text, sequence.children[place - 1].end)
         if found is None:
             raise CannotSplice("an item that does not stand behind its dash")
-        return item.start - len(found[0])
+        return found.end() - 1
 
     def insert_items(
         self, key: Node, sequence: Node, place: int, items: Sequence[Sequence[str]], flow_items: Sequence[str]
@@ -156,7 +157,7 @@ class Splicer:
             indent = self.indent(at)
             separator = ", " if indent is None else f",{self.newline}{indent}"
             return Edit(at, at, "".join(f"{item}{separator}" for item in flow_items))
-        dash = self.dash(children[min(place, len(children) - 1)])
+        dash = self.dash(sequence, min(place, len(children) - 1))
         indent = self.indent(dash)
         if place == len(children):
             if indent is None:
@@ -176,7 +177,7 @@ class Splicer:
         """Takes items out of a list. The last ones of a flow list take the comma before them along."""
         children = sequence.children
         if not sequence.flow:
-            return [self._remove_block_item(children, place) for place in places]
+            return [self._remove_block_item(sequence, place) for place in places]
         edits = []
         for first, last in _runs(places):
             if last + 1 < len(children):
@@ -188,13 +189,13 @@ class Splicer:
                 edits.append(Edit(children[first].start, comma.end() if comma else children[last].end))
         return edits
 
-    def _remove_block_item(self, children: Sequence[Node], place: int) -> Edit:
-        dash = self.dash(children[place])
+    def _remove_block_item(self, sequence: Node, place: int) -> Edit:
+        dash = self.dash(sequence, place)
         if self.indent(dash) is not None:
-            return self.without_lines(dash, children[place].end)
-        if place + 1 == len(children):
+            return self.without_lines(dash, sequence.children[place].end)
+        if place + 1 == len(sequence.children):
             raise CannotSplice("a list that begins behind other text")
-        return Edit(dash, self.dash(children[place + 1]))
+        return Edit(dash, self.dash(sequence, place + 1))
 
 
 def _runs(places: Sequence[int]) -> list[tuple[int, int]]:

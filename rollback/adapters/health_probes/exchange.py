@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,6 +23,9 @@ _DEFAULT_HEADERS = {
     "accept-encoding": "identity",  # the size that is sent is the size that is read
     "cache-control": "no-cache",  # what a cache in between answers says nothing about the feature
 }
+_SENDABLE = re.compile(r"[!-~]([\t -~]*[!-~])?")
+"""Visible ASCII, blanks between (RFC 9110, 5.5): no end of line, such as a secret from a file may end in."""
+
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 
 
@@ -50,17 +54,17 @@ def prepare(endpoint: Endpoint, unknown: str | None) -> Target:
     unknown = unknown or endpoint.unknown_because
     if unknown or endpoint.url is None:
         return Target(endpoint, unknown)
+    sent = endpoint.sent_headers()
+    for name, value in sent.items():
+        if not _SENDABLE.fullmatch(value):  # checked here, because what refuses it later quotes it in its log
+            return Target(endpoint, f"its header {name} holds what a header cannot hold")
     try:
         url = httpx.URL(endpoint.url)
         headers = httpx.Headers(_DEFAULT_HEADERS)
-        headers.update(endpoint.sent_headers())
+        headers.update(sent)
         httpx.Request(endpoint.method, url, headers=headers)
-    except (httpx.InvalidURL, ValueError, TypeError):
-        return Target(endpoint, "its address or a header cannot be used")
-    if not url.host:
-        return Target(endpoint, "its address has no host")
-    if url.userinfo:  # addresses are logged by libraries, headers are not
-        return Target(endpoint, "its address holds a password, which belongs in a header")
+    except (httpx.InvalidURL, ValueError):
+        return Target(endpoint, "its address cannot be used")
     return Target(endpoint, None, url, headers)
 
 
@@ -149,9 +153,7 @@ def _failed(target: Target, attempt: _Attempt, error: Exception) -> Outcome:
     """The outcome of an exchange that ended in an error, whose text is never told: it may quote the answer."""
     if attempt.status and not target.endpoint.expects(attempt.status):
         return Outcome(Contact.SENT, 1.0, f"status {attempt.status}", attempt.status)
-    if isinstance(error, httpx.LocalProtocolError):
-        return not_asked("not asked: its headers cannot be sent")
-    if not isinstance(error, (TimeoutError, httpx.TransportError)):
+    if isinstance(error, httpx.LocalProtocolError) or not isinstance(error, (TimeoutError, httpx.TransportError)):
         return not_asked(f"not asked: {type(error).__name__} on this side")
     if attempt.sent and not isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError)):
         return Outcome(Contact.SENT, 1.0, _why_incomplete(target, attempt, error), attempt.status)
