@@ -213,7 +213,7 @@ class History:
         for entry in (*written, *self._kept):
             if entry.entry_id not in known and feature in (None, entry.feature):
                 pending.setdefault(entry.entry_id, entry)
-        return HistoryView(rows, tuple(pending.values()), "; ".join(troubles))
+        return HistoryView(tuple(rows), tuple(pending.values()), "; ".join(troubles))
 
     def head_text(self, feature: str) -> str:
         """The first 12 digits of the head of the feature's chain, for a marker; empty when it is not known.

@@ -19,10 +19,15 @@ def actor(claimed: str | None) -> Actor:
     is only claimed, unless it is that very account's.
     """
     account = _account()
-    name = _UNSAFE.sub("-", claimed or "").strip("-")[:64]
+    name = _clean(claimed or "")
     if not name or name == account:
         return Actor(account, authenticated="os")
     return Actor(name)
+
+
+def _clean(name: str) -> str:
+    """One short word: it ends up in markers, logs and notices."""
+    return _UNSAFE.sub("-", name).strip("-")[:64]
 
 
 def _account() -> str:
@@ -30,9 +35,10 @@ def _account() -> str:
     try:
         import pwd
 
-        return pwd.getpwuid(os.getuid()).pw_name
+        name = _clean(pwd.getpwuid(os.getuid()).pw_name)
     except (ImportError, KeyError):
-        return f"uid-{os.getuid()}" if hasattr(os, "getuid") else os.environ.get("USERNAME", "unknown")
+        name = ""
+    return name or f"uid-{os.getuid()}"
 
 
 def this_process() -> Watcher:
@@ -53,7 +59,7 @@ def is_alive(watcher: Watcher) -> bool | None:
 def _started(pid: int) -> str | None:
     """Boot and start time of a process; None when there is no such process (or it is only waiting to be reaped)."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")  # the name in it may be any bytes
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return _started_without_proc(pid)

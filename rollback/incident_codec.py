@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
 from rollback.core.model import Incident, NeedsHuman, Severity, State, Watcher
-
-_TIMES = frozenset({"opened_at", "since", "turned_at", "proven_at", "pending_off_since", "forced_until"})
 
 
 def incident_to_json(incident: Incident) -> dict[str, Any]:
@@ -40,25 +38,90 @@ def incident_to_json(incident: Incident) -> dict[str, Any]:
 
 
 def incident_from_json(image: Mapping[str, Any]) -> Incident:
-    """The incident of an image. Fields that this version does not know are dropped. Raises ValueError for a bad one."""
-    known = {field.name for field in fields(Incident)}
-    values: dict[str, Any] = {name: value for name, value in image.items() if name in known}
+    """The incident of an image. Fields that this version does not know are dropped; raises ValueError when one is bad.
+
+    A field that is missing has its default; a value of another type is refused here, before it can trip up a kill.
+    """
+    if not isinstance(image, Mapping):
+        raise ValueError("not the image of an incident: no object")
+    values: dict[str, Any] = {}
+    for field in fields(Incident):
+        if field.name in image:
+            try:
+                values[field.name] = _READERS.get(field.name, _text)(image[field.name])
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"not the image of an incident: {field.name}: {error}") from error
     try:
-        for name in _TIMES & values.keys():
-            values[name] = _time(values[name])
-        values["severity"] = Severity(values["severity"])
-        values["state"] = State(values["state"])
-        values["review"] = tuple(values.get("review") or ())
-        values["kills"] = tuple(values.get("kills") or ())
-        if human := values.get("needs_human"):
-            since = datetime.fromisoformat(human["since"])
-            values["needs_human"] = NeedsHuman(human["what"], human["role"], since, _time(human.get("by")))
-        if watcher := values.get("watcher"):
-            values["watcher"] = Watcher(watcher["host"], watcher["pid"], watcher["started"])
         return Incident(**values)
-    except (KeyError, TypeError) as error:
+    except TypeError as error:
         raise ValueError(f"not the image of an incident: {error}") from error
 
 
-def _time(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
+_Reader = Callable[[Any], Any]
+
+
+def _exactly(kind: type) -> _Reader:
+    """Only this type: in JSON `true` is no number, though Python's bool is an int."""
+
+    def read(value: Any) -> Any:
+        if type(value) is not kind:
+            raise ValueError(f"{value!r:.40} is not of type {kind.__name__}")
+        return value
+
+    return read
+
+
+def _or_none(reader: _Reader) -> _Reader:
+    return lambda value: None if value is None else reader(value)
+
+
+_text, _number, _yes_or_no = _exactly(str), _exactly(int), _exactly(bool)
+
+
+def _time(text: Any) -> datetime:
+    """A time without an offset cannot be compared with any other here, so it is refused."""
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise ValueError(f"{text} has no offset")
+    return at
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{value!r:.40} is no list")
+    return tuple(_text(one) for one in value)
+
+
+def _human(value: Any) -> NeedsHuman:
+    by = _or_none(_time)(_object(value).get("by"))
+    return NeedsHuman(_text(value["what"]), _text(value["role"]), _time(value["since"]), by)
+
+
+def _watcher(value: Any) -> Watcher:
+    return Watcher(_text(value["host"]), _number(value["pid"]), _text(value["started"]))
+
+
+def _object(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{value!r:.40} is no object")
+    return value
+
+
+_READERS: Mapping[str, _Reader] = {
+    "severity": Severity,
+    "state": State,
+    **dict.fromkeys(("opened_at", "since"), _time),
+    **dict.fromkeys(
+        ("turned_at", "proven_at", "pending_off_since", "forced_until", "undo_until"),
+        _or_none(_time),
+    ),
+    **dict.fromkeys(("epoch", "attempt", "drift_repairs"), _number),
+    **dict.fromkeys(("settled_held", "safe_held", "audience"), _or_none(_number)),
+    **dict.fromkeys(("sensitive", "one_step", "keep_off"), _yes_or_no),
+    "gate_blind": _or_none(_yes_or_no),
+    **dict.fromkeys(("review", "kills"), _texts),
+    "needs_human": _or_none(_human),
+    "watcher": _or_none(_watcher),
+    "extra": _object,
+}
+"""How each field that is not text is read."""

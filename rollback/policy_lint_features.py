@@ -51,13 +51,20 @@ def lint_names(policies: Policies) -> Iterator[Finding]:
         if len(set(loaded.policy.names)) < len(loaded.policy.names):
             yield _warning(loaded, "a name is here twice", "aliases")
     for name, owners in named.items():
-        for loaded in owners[1:]:
-            message = f"{name} is a name of {owners[0].policy.feature} too, so nobody can say it; choose another"
-            yield _error(loaded, message, "aliases" if name in loaded.policy.aliases else "feature")
+        for loaded in owners:
+            others = _others(loaded, owners)
+            if others and name != loaded.policy.feature:
+                message = f"{name} is a name of {others} too, so nobody can say it; choose another"
+                yield _error(loaded, message, "aliases")
     for ref, owners in flags.items():
-        for loaded in owners[1:]:
-            message = f"the flag {ref} is also that of {owners[0].policy.feature}: turning one off turns off both"
-            yield _warning(loaded, message, "flag")
+        for loaded in owners:
+            if others := _others(loaded, owners):
+                message = f"the flag {ref} is also that of {others}: turning one off turns off both"
+                yield _warning(loaded, message, "flag")
+
+
+def _others(loaded: LoadedFeature, owners: list[LoadedFeature]) -> str:
+    return ", ".join(one.policy.feature for one in owners if one is not loaded)
 
 
 # -- targets -----------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def manual_steps(feature: HasFlag, urls: Sequence[str] = (), api: str = "auto") 
             _after(feature),
         ]
     servers = servers or ["$ROLLBACK_FLIPT_URL"]
-    steps = [_where(feature, servers[0]), "Put a token that may write into the shell:\nexport ROLLBACK_FLIPT_TOKEN=…"]
+    steps = [_where(feature, servers[0]), "The commands need curl and jq. Put a token that may write into the shell:\nexport ROLLBACK_FLIPT_TOKEN=…"]
     if api == "auto":
         steps.append(_which_version(feature.flag_ref, servers[0]))
     if api in ("auto", "v2"):
@@ -105,7 +105,8 @@ def _meaning(polarity: Polarity) -> str:
     if polarity.on_variants:
         return f"On means one of the variants {', '.join(sorted(polarity.on_variants))}."
     on, off = ("true", "false") if polarity.on_value else ("false", "true")
-    return f"{on} means on, so off is a FIRST rollout: threshold, 100 percent, value {off}."
+    return f"{on} means on, so off is a FIRST rollout: threshold, 100 percent, value {off}. (If Flipt calls it a variant flag: off is "
+        "disabled AND without default variant.)"
 
 
 def _which_version(ref: FlagRef, url: str) -> str:
@@ -204,24 +205,30 @@ def _in_file(feature: HasFlag, file: str | None) -> str:
 
 
 def _checks(feature: HasFlag, servers: Sequence[str], api: str) -> list[str]:
-    """Asks every server for twenty users, and looks at what stands first."""
+    """Asks every server for a hundred users, and counts the answers."""
     if not servers:
-        return ["Check it on every server that serves the file: evaluate the flag for several users; all must be off."]
+        return ["Check it on every server that serves the file: evaluate the flag for many users; all must be off."]
     ref = feature.flag_ref
-    kind, field = ("variant", "variantKey") if feature.polarity.on_variants else ("boolean", "enabled")
-    header = "" if ref.environment == "default" or api == "v1" else f" -H 'X-Flipt-Environment: {ref.environment}'"
-    asked = {"namespaceKey": ref.namespace, "flagKey": ref.flag_key, "entityId": "check-USER", "context": {}}
-    body = json.dumps(asked).replace("USER", "'$i'")
+    variants = sorted(feature.polarity.on_variants)
+    asked = {"namespaceKey": ref.namespace, "flagKey": ref.flag_key, "context": {}}
+    header = ""
+    if ref.environment != "default" and api != "v1":
+        asked["environmentKey"] = ref.environment
+        header = f" -H 'X-Flipt-Environment: {ref.environment}'"
+    each = json.dumps(asked)[:-1] + ', "entityId": "check-\\(.)"}'
+    answer = ".variantResponse.variantKey" if variants else ".booleanResponse.enabled"
+    count = f"[.responses[]{answer} | tostring] | group_by(.) | map({{(.[0]): length}}) | add"
+    if variants:
+        good = f"none may be a variant that means on ({', '.join(variants)})"
+    else:
+        good = f'each must answer {{"{str(not feature.polarity.on_value).lower()}":100}}'
     lines = [
-        f"for i in $(seq 1 20); do curl -fsS {AUTH} {JSON}{header} --data '{body}' "
-        f"{_quoted(f'{url}/evaluate/v1/{kind}')} | jq -c .{field}; done | sort | uniq -c"
+        f"jq -nc {_quoted(f'{{requests: [range(100) | {each}]}}')} \\\n"
+        f"  | curl -sS {AUTH} {JSON}{header} --data @- {_quoted(f'{url}/evaluate/v1/batch')} \\\n"
+        f"  | jq -c {_quoted(count)}"
         for url in servers
     ]
-    if feature.polarity.on_variants:
-        good = f"no line may name a variant that means on ({', '.join(sorted(feature.polarity.on_variants))})"
-    else:
-        good = f"every line must be `20 {str(not feature.polarity.on_value).lower()}`"
-    return ["\n".join([f"Check it on each server; {good}. An error is no off.", *lines])]
+    return ["\n".join([f"Check a hundred users on each server; {good}. An error is no off.", *lines])]
 
 
 def _after(feature: HasFlag) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from rollback.core.flag import BUCKETS
 from rollback.core.model import Incident, State
 
 if TYPE_CHECKING:
@@ -78,8 +79,9 @@ def differences(incident: Incident | None, exposure: Exposure | None, marks: tup
                 f"the flag carries a {marks[0].role} of case {marks[0].incident}, which is not open here: adopt it"
             )
         return found
-    if incident.state is State.DISABLED and percent not in (0, None):
-        found.append(f"the case says disabled, but {percent} of 100 buckets are open on the flag")
+    verifying_off = incident.state is State.VERIFYING and incident.settled_held == BUCKETS
+    if (incident.state is State.DISABLED or verifying_off) and percent not in (0, None):
+        found.append(f"the case says {incident.state}, but {percent} of 100 buckets are open on the flag")
     strangers = [mark for mark in marks if mark.role == "kill" and mark.key not in incident.kills]
     if strangers:
         found.append(f"the flag carries a kill that this history does not know, by {strangers[0].actor or 'somebody'}")

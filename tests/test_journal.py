@@ -13,17 +13,21 @@ from pathlib import Path
 import pytest
 
 from rollback.codec import entry_to_json
-from rollback.core.history import Entry, EntryKind
 from rollback.errors import HistoryUnwritable
 from rollback.journal import Journal
-from rollback.journal_file import JournalFile, newest_transition, record_to_line
+from rollback.journal_file import JournalFile, record_to_line
 from tests.ledgers.disks import fill, small_disk
-from tests.ledgers.entries import a_transition, an_entry
+from tests.ledgers.entries import an_entry
 
 
 @pytest.fixture
 def journal(tmp_path: Path) -> Journal:
     return Journal(tmp_path / "rollback.journal")
+
+
+def append_many(journal: Journal, numbers: range) -> None:
+    for number in numbers:
+        journal.append(an_entry(number))
 
 
 def content(journal: Journal) -> bytes:
@@ -95,7 +99,7 @@ def test_a_change_of_any_byte_is_seen_and_never_becomes_another_entry(journal: J
     for at in range(len(data)):
         changed = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         read = JournalFile(changed).since(final=True)
-        assert set(entry.entry_id for entry in read.entries) <= {"e1", "e2"}
+        assert {entry.entry_id for entry in read.entries} <= {"e1", "e2"}
         assert all(entry in written for entry in read.entries), at
         line_feed = data[at : at + 1] == b"\n"
         assert line_feed or read.damaged, at
@@ -143,12 +147,30 @@ def test_a_file_size_limit_ends_in_an_error_that_names_path_and_cause(tmp_path: 
 
 
 def test_a_sync_that_fails_is_an_error_because_nothing_was_promised(tmp_path: Path) -> None:
-    def sync(fd: int) -> None:
+    def sync(_fd: int) -> None:
         raise OSError(5, "Input/output error")
 
     Journal(tmp_path / "rollback.journal").append(an_entry(1))
     with pytest.raises(HistoryUnwritable, match="Input/output error"):
         Journal(tmp_path / "rollback.journal", sync=sync).append(an_entry(2))
+
+
+def test_an_entry_costs_one_write_and_one_sync(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def write(fd: int, data: bytes) -> int:
+        calls.append("write")
+        return os.write(fd, data)
+
+    def sync(fd: int) -> None:
+        calls.append("sync")
+        os.fdatasync(fd)
+
+    journal = Journal(tmp_path / "rollback.journal", write=write, sync=sync)
+    journal.append(an_entry(1))
+    calls.clear()
+    journal.append(an_entry(2))
+    assert calls == ["write", "sync"]
 
 
 def test_a_pipe_a_folder_and_a_missing_folder_are_refused_at_once(tmp_path: Path) -> None:
@@ -186,7 +208,7 @@ def test_what_was_written_to_a_file_that_is_gone_by_now_is_written_again(tmp_pat
 def test_a_journal_that_is_replaced_all_the_time_is_an_error_and_not_a_loop(tmp_path: Path) -> None:
     path = tmp_path / "rollback.journal"
 
-    def sync(fd: int) -> None:
+    def sync(_fd: int) -> None:
         if os.path.exists(path):
             os.unlink(path)
 
@@ -222,8 +244,7 @@ def test_a_full_disk_takes_intents_as_long_as_the_reserve_lasts(tmp_path: Path) 
             journal.append(an_entry(number))
         assert len(journal.read().entries) == 99
         with pytest.raises(HistoryUnwritable, match="No space left on device"):
-            for number in range(100, 1000):
-                journal.append(an_entry(number))
+            append_many(journal, range(100, 1000))
         assert journal.size() >= 64 * 1024
         kept = journal.read().entries
         assert [entry.entry_id for entry in kept] == [f"e{n}" for n in range(1, len(kept) + 1)]
@@ -231,11 +252,12 @@ def test_a_full_disk_takes_intents_as_long_as_the_reserve_lasts(tmp_path: Path) 
 
 def test_the_reserve_does_not_change_the_size_and_is_filled_up_by_the_feeder_alone(tmp_path: Path) -> None:
     def reserved() -> int:
-        state = os.stat(journal.path)
+        state = os.stat(path)
         return state.st_blocks * 512 - state.st_size
 
     with small_disk(tmp_path / "disk", "4m") as disk:  # tmpfs counts its blocks at once
-        journal = Journal(disk / "rollback.journal", reserve=64 * 1024)
+        path = disk / "rollback.journal"
+        journal = Journal(path, reserve=64 * 1024)
         journal.append(an_entry(1))
         assert 60 * 1024 < reserved() <= 68 * 1024
         journal.append(an_entry(2, reason="x" * 50_000))
@@ -311,97 +333,6 @@ def test_a_header_with_an_odd_id_never_becomes_part_of_a_path(journal: Journal, 
     journal.append(an_entry(1))
     assert journal.read().journal_id.startswith("headless-")
     assert journal.read().entries == (an_entry(1),)
-
-
-def test_the_newest_image_is_the_last_of_the_highest_epoch_of_its_case() -> None:
-    first, second = a_transition(1, "disabling", epoch=1), a_transition(2, "disabling", epoch=2)
-    late = a_transition(3, "ramping", epoch=1)
-    assert newest_transition([first, late]) == late
-    assert newest_transition([first, second, late]) == second
-    assert newest_transition([late, second, first]) == second
-    other = a_transition(4, "triggered", incident="INC-2", epoch=1)
-    assert newest_transition([first, second, late, other]) == other
-    assert newest_transition([]) is None
-
-
-def test_latest_takes_transitions_of_this_feature_only(journal: Journal) -> None:
-    decoy = {"kind": "transition", "text": '"kind":"transition"', "feature": "secure-messaging"}
-    journal.append(a_transition(1, "disabled"))
-    journal.append(a_transition(2, "reduced", feature="appointments"))
-    journal.append(an_entry(3, data=decoy))
-    journal.append(an_entry(4, kind=EntryKind.FACT, feature="appointments", data=decoy))
-    assert journal.latest("secure-messaging") == a_transition(1, "disabled")
-    assert journal.latest("appointments") == a_transition(2, "reduced", feature="appointments")
-    assert journal.latest("secure") is None
-
-
-def test_an_image_that_was_not_written_whole_does_not_count(journal: Journal) -> None:
-    journal.append(a_transition(1, "disabled"))
-    journal.append(a_transition(2, "ramping"))
-    data = content(journal)
-    for cut in (1, 2, 30):
-        Path(journal.path).write_bytes(data[:-cut])
-        assert journal.latest("secure-messaging") == a_transition(1, "disabled")
-    Path(journal.path).write_bytes(data.replace(b'"state":"ramping"', b'"state":"normal!"'))
-    assert journal.latest("secure-messaging") == a_transition(1, "disabled")
-
-
-def retire(journal: Journal) -> None:
-    (old,) = journal.leftovers()
-    journal.retire(old, {"secure-messaging": {"sequence": 7, "hash": "ab" * 32}})
-
-
-def test_the_newest_image_is_known_at_every_moment_of_a_rotation(journal: Journal) -> None:
-    def latest() -> Entry | None:
-        return journal.latest("secure-messaging")
-
-    journal.append(a_transition(1, "disabling"))
-    journal.append(a_transition(2, "disabled"))
-    journal.append(a_transition(3, "reduced", feature="appointments"))
-    before = journal.read()
-    journal.rotate()
-    assert journal.read().entries == ()
-    assert journal.read().journal_id != before.journal_id
-    assert latest() == a_transition(2, "disabled")
-    journal.append(a_transition(4, "verifying"))
-    assert latest() == a_transition(4, "verifying")
-    retire(journal)
-    assert latest() == a_transition(4, "verifying")
-    assert journal.latest("appointments") == a_transition(3, "reduced", feature="appointments")
-    assert journal.leftovers() == ()
-    read = journal.read()
-    assert read.entries == (a_transition(4, "verifying"),)
-    assert read.damaged == ()
-    assert read.checkpoint["secure-messaging"] == a_transition(2, "disabled")
-    assert read.heads["secure-messaging"]["hash"] == "ab" * 32
-    journal.rotate()
-    retire(journal)
-    assert journal.latest("appointments") == a_transition(3, "reduced", feature="appointments")
-
-
-def test_an_older_epoch_stays_history_across_a_rotation(journal: Journal) -> None:
-    journal.append(a_transition(1, "disabling", epoch=2))
-    journal.rotate()
-    retire(journal)
-    journal.append(a_transition(2, "ramping", epoch=1))
-    assert journal.latest("secure-messaging") == a_transition(1, "disabling", epoch=2)
-
-
-def test_a_rotation_that_stopped_before_the_replacement_leaves_the_journal_as_it_was(journal: Journal) -> None:
-    journal.append(a_transition(1, "disabled"))
-    os.link(journal.path, f"{journal.path}.old-{journal.read().journal_id}")
-    (old,) = journal.leftovers()
-    assert not journal.is_replaced(old)
-    journal.retire(old, {})
-    assert journal.leftovers() == ()
-    assert journal.read().entries == (a_transition(1, "disabled"),)
-
-
-def test_a_rotated_journal_keeps_the_permissions_that_somebody_gave_it(journal: Journal) -> None:
-    journal.append(an_entry(1))
-    os.chmod(journal.path, 0o660)
-    journal.rotate()
-    assert stat.S_IMODE(os.stat(journal.path).st_mode) == 0o660
 
 
 def test_a_process_killed_while_appending_leaves_whole_records_only(tmp_path: Path) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import assert_never
 
 from rollback.core import events as e
 from rollback.core.effects import CallHuman, Effect, LowerExposure, ProveOff, RaiseExposure, WatchExposure
 from rollback.core.events import Event
 from rollback.core.flag import BUCKETS
+from rollback.core.history import Actor
 from rollback.core.model import Incident, NeedsHuman, Severity, State
 from rollback.core.transitions import FACTS, next_state
 from rollback.errors import PolicyRefused
@@ -52,6 +54,8 @@ def decide(incident: Incident | None, event: Event, *, now: datetime, nonce: str
         )
     _guard(incident, event, now)
     after = replace(incident, severity=severity, state=state, since=incident.since if state is incident.state else now)
+    if isinstance(event, e.DriftSeen):
+        return _drift(incident.state, after, event, now)
     return _apply(after, event, now, nonce)
 
 
@@ -93,9 +97,14 @@ def _opened(event: Event, now: datetime) -> Decision:
 
 
 def _severity_after(incident: Incident, event: Event) -> Severity:
-    """A disable makes any case critical; a severity is only ever raised, except by `SeverityLowered`."""
+    """A disable makes any case critical; a severity is only ever raised, except by `SeverityLowered`.
+
+    A high case that was lowered from critical has no reduced level that was proven safe: its retreat is off again.
+    """
     match event:
         case e.DisableCommanded():
+            return Severity.CRITICAL
+        case e.HarmSeen() | e.WatchStopped() if incident.severity is Severity.HIGH and incident.safe_held == BUCKETS:
             return Severity.CRITICAL
         case e.SeverityRaised(severity=severity) if severity.rank <= incident.severity.rank:
             raise PolicyRefused(f"The case is {incident.severity} already; {severity} is not above it.")
@@ -104,14 +113,17 @@ def _severity_after(incident: Incident, event: Event) -> Severity:
 
 
 def _guard(incident: Incident, event: Event, now: datetime) -> None:
-    """What the table cannot say: who may, and whether the case itself forbids it. Only returns are ever refused."""
+    """What the table cannot say: who may, and whether the case itself forbids it. No off is ever refused."""
     match event:
-        case e.ReturnStarted():
+        case e.ReturnStarted() if incident.state is not State.MONITORING:  # there it is on already, and must be watched
+            _guard_return(incident)
+        case e.GatePassed() if incident.severity is not Severity.LOW:  # what was said since the return began counts too
             _guard_return(incident)
         case e.FalseAlarmDeclared(by=by):
             if by.is_claimed:
                 raise PolicyRefused("A false alarm is declared by an authenticated person.")
             _guard_return(incident)
+            _guard_blind(incident)
         case e.BlindGateAccepted(by=by) if by.is_claimed:
             raise PolicyRefused(
                 f"Only an authenticated person can accept a blind gate; {by.name} is merely claimed.",
@@ -121,12 +133,35 @@ def _guard(incident: Incident, event: Event, now: datetime) -> None:
             if by.is_claimed or severity.rank >= incident.severity.rank:
                 raise PolicyRefused("Only an authenticated person lowers a severity, and only to a lower one.")
         case e.DisableUndone(by=by):
-            _guard_undo(incident, by.name, now)
+            _guard_undo(incident, by, now)
+        case e.ReduceCommanded(held=held) if not 0 < held < BUCKETS:
+            raise PolicyRefused(f"A kill that holds off {held} of {BUCKETS} buckets is no reduction.")
         case _:
             pass
 
 
 def _guard_return(incident: Incident) -> None:
+    _guard_held_back(incident)
+    if incident.severity is Severity.LOW:
+        return
+    if incident.sensitive and not incident.blind_accepted_by:
+        raise _by_a_person(incident, "is a security or privacy case")
+    _guard_blind(incident)
+
+
+def _guard_blind(incident: Incident) -> None:
+    if incident.gate_blind and not incident.blind_accepted_by:
+        raise _by_a_person(incident, "has a blind gate: it was green while broken")
+
+
+def _by_a_person(incident: Incident, why: str) -> PolicyRefused:
+    return PolicyRefused(
+        f"The case {incident.incident_id} {why}, so evidence alone brings nothing back.",
+        next=f"An authenticated person decides: rollback enable {incident.feature} --accept-blind --reason R",
+    )
+
+
+def _guard_held_back(incident: Incident) -> None:
     if incident.keep_off:
         raise PolicyRefused(
             f"{incident.feature} is kept off until somebody lifts that.",
@@ -137,24 +172,17 @@ def _guard_return(incident: Incident) -> None:
             f"An off of {incident.feature} is still pending since {incident.pending_off_since.isoformat()}.",
             next=f"Settle it first: rollback disable {incident.feature}",
         )
-    if incident.severity is Severity.LOW or incident.blind_accepted_by:
-        return
-    if incident.sensitive or incident.gate_blind:
-        why = "is a security or privacy case" if incident.sensitive else "has a blind gate: it was green while broken"
-        raise PolicyRefused(
-            f"The case {incident.incident_id} {why}, so evidence alone brings nothing back.",
-            next=f"An authenticated person decides: rollback enable {incident.feature} --accept-blind --reason R",
-        )
 
 
-def _guard_undo(incident: Incident, name: str, now: datetime) -> None:
-    if incident.opened_by != name or incident.opened_by == "":
-        raise PolicyRefused(f"Only {incident.opened_by or 'the one who disabled it'} can undo this disable.")
-    if now - incident.opened_at > UNDO_WITHIN or incident.epoch > 1:
+def _guard_undo(incident: Incident, by: Actor, now: datetime) -> None:
+    through_the_gate = f"Bring it back through the gate: rollback enable {incident.feature} --reason R"
+    _guard_held_back(incident)
+    if not incident.undo_by or incident.undo_until is None or now > incident.undo_until:
         raise PolicyRefused(
-            "A disable can be undone within 10 minutes, and only when nobody disabled again since.",
-            next=f"Bring it back through the gate: rollback enable {incident.feature} --reason R",
+            "A disable can be undone within 10 minutes, and only when it is the case's only one.", next=through_the_gate
         )
+    if by.is_claimed or by.name != incident.undo_by:
+        raise PolicyRefused(f"Only {incident.undo_by}, authenticated, can undo this disable.", next=through_the_gate)
 
 
 def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decision:
@@ -162,21 +190,24 @@ def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decis
     if type(event) in FACTS:
         return _fact(incident, event, now)
     match event:
-        case e.DisableCommanded(key=key, epoch=epoch):
-            return _lower(replace(incident, pending_off_since=incident.pending_off_since or now), key, epoch, BUCKETS)
+        case e.DisableCommanded(key=key, epoch=epoch, by=by):
+            lowered = _lower(incident, key, epoch, BUCKETS, now)
+            if incident.epoch > 0:
+                return lowered
+            may_undo = replace(lowered.incident, undo_by=by or incident.opened_by, undo_until=now + UNDO_WITHIN)
+            return Decision(may_undo, lowered.effects)
         case e.OffWritten() | e.OffUnsettled() | e.OffNotProven() | e.OffProven():
             return _off(incident, event, now)
         case e.ReduceCommanded(key=key, epoch=epoch, held=held):
-            return _lower(replace(incident, safe_held=held), key, epoch, held)
+            return _lower(replace(incident, safe_held=held), key, epoch, held, now)
         case e.ReduceSettled(held=held, audience=audience):
             kept = audience if incident.audience is None else incident.audience
             return Decision(replace(incident, settled_held=held, turned_at=now, audience=kept))
-        case e.DriftSeen():
-            return _drift(incident, event, now)
         case e.SeverityRaised(severity=severity):
             return Decision(replace(incident, severity=severity, watcher=None))
         case e.SeverityLowered(severity=severity):
-            return Decision(replace(incident, severity=severity))
+            safe_held = None if severity is Severity.LOW else incident.safe_held
+            return Decision(replace(incident, severity=severity, safe_held=safe_held))
         case e.FixingStarted():
             return Decision(incident)
         case _:
@@ -201,34 +232,18 @@ def _off(
         case e.OffUnsettled(why=why):
             return _called(replace(incident, pending_off_since=incident.pending_off_since or now), why, now)
         case e.OffNotProven(missing=missing):
-            return _called(incident, f"off is not proven: {missing}", now)
+            return _called(replace(incident, proven_at=None), f"off is not proven: {missing}", now)
         case e.OffProven():
             return Decision(replace(incident, proven_at=now, needs_human=None))
-
-
-def _drift(incident: Incident, event: e.DriftSeen, now: datetime) -> Decision:
-    """A foreign edit is put right once per case; a second one stops automation (invariant 16)."""
-    seen = replace(incident, drift_repairs=incident.drift_repairs + 1, watcher=None, settled_held=None)
-    if incident.drift_repairs >= 1:
-        return _called(seen, f"a second foreign edit lets users in: {event.what}", now)
-    return _lower(seen, event.key, event.epoch, BUCKETS)
+        case _:
+            assert_never(event)
 
 
 def _return(incident: Incident, event: Event, now: datetime, nonce: str) -> Decision:
     """The events of the way back."""
     match event:
-        case e.ReturnStarted(watcher=watcher, kills=kills, forced_until=forced_until):
-            review = (*incident.review, "forced return: review it") if forced_until else incident.review
-            begun = replace(
-                incident,
-                watcher=watcher,
-                kills=tuple(dict.fromkeys((*incident.kills, *kills))),
-                forced_until=forced_until,
-                review=review,
-                attempt=max(1, incident.attempt),
-                needs_human=None,
-            )
-            return Decision(begun, (WatchExposure(incident.epoch),))
+        case e.ReturnStarted():
+            return Decision(_begun(incident, event), (WatchExposure(incident.epoch),))
         case e.GatePassed(held=held):
             if incident.severity is Severity.LOW:
                 return Decision(incident, (WatchExposure(incident.epoch),))
@@ -238,9 +253,9 @@ def _return(incident: Incident, event: Event, now: datetime, nonce: str) -> Deci
         case e.ReturnedInFull():
             return Decision(replace(incident, settled_held=0, proven_at=None, kills=()))
         case e.HarmSeen(why=why):
-            return _retreat(_with_human(incident, f"the feature was harmful on its way back: {why}", now), nonce)
+            return _retreat(_with_human(incident, f"the feature was harmful on its way back: {why}", now), now, nonce)
         case e.WatchStopped():
-            return _retreat(incident, nonce)
+            return _retreat(incident, now, nonce)
         case e.EvidenceEnded(why=why):
             stays = incident if incident.state is State.RAMPING else replace(incident, watcher=None)
             return _called(stays, why, now)
@@ -249,10 +264,24 @@ def _return(incident: Incident, event: Event, now: datetime, nonce: str) -> Deci
         case e.FalseAlarmDeclared():
             return Decision(replace(incident, one_step=True))
         case e.DisableUndone(watcher=watcher):
-            undone = replace(incident, one_step=True, watcher=watcher, pending_off_since=None)
+            undone = replace(incident, one_step=True, watcher=watcher, undo_by="", undo_until=None)
             return Decision(undone, (RaiseExposure(incident.epoch, 0, now + RAISE_EXPIRES_AFTER),))
         case _:
-            raise AssertionError(f"not an event of the way back: {event!r}")
+            raise AssertionError(f"not an event of the way back: {event!r}")  # pragma: no cover - see the table's test
+
+
+def _begun(incident: Incident, event: e.ReturnStarted) -> Incident:
+    """A return begins, or the watch of one that is back in full is taken up again: a force then expires as given."""
+    earlier = incident.forced_until if incident.state is State.MONITORING else None
+    return replace(
+        incident,
+        watcher=event.watcher,
+        kills=tuple(dict.fromkeys((*incident.kills, *event.kills))),
+        forced_until=event.forced_until or earlier,
+        review=(*incident.review, "forced return: review it") if event.forced_until else incident.review,
+        attempt=max(1, incident.attempt),
+        needs_human=None,
+    )
 
 
 def _fact(incident: Incident, event: Event, now: datetime) -> Decision:
@@ -261,7 +290,8 @@ def _fact(incident: Incident, event: Event, now: datetime) -> Decision:
             is_new = commit != incident.fix
             return Decision(replace(incident, fix=commit, attempt=incident.attempt + is_new))
         case e.GateMeasured(green=green):
-            return Decision(replace(incident, gate_blind=green))
+            # Once, when the case opens: a later answer says nothing about whether the gate could see this fault.
+            return Decision(replace(incident, gate_blind=green if incident.gate_blind is None else incident.gate_blind))
         case e.BlindGateAccepted(by=by):
             return Decision(replace(incident, blind_accepted_by=by.name))
         case e.KeptOff():
@@ -277,15 +307,35 @@ def _fact(incident: Incident, event: Event, now: datetime) -> Decision:
         case e.HumanCalled(what=what, role=role):
             return _called(incident, what, now, role)
         case _:
-            raise AssertionError(f"not a fact: {event!r}")
+            raise AssertionError(f"not a fact: {event!r}")  # pragma: no cover - see the table's test
 
 
-def _lower(incident: Incident, key: str, epoch: int, held: int) -> Decision:
-    """A kill of its own in front; the case's epoch rises, so that every return begun before it stops."""
+def _drift(before: State, incident: Incident, event: e.DriftSeen, now: datetime) -> Decision:
+    """A foreign edit is put right once per case; a second one stops automation (invariant 16).
+
+    A return retreats all the same, because what it exposes is never left without a watcher.
+    """
+    seen = replace(incident, drift_repairs=incident.drift_repairs + 1, watcher=None, settled_held=None, proven_at=None)
+    lowered = _lower(seen, event.key, event.epoch, _safe_held(seen), now)
+    if incident.drift_repairs == 0:
+        return lowered
+    stays = lowered if before is State.RAMPING else Decision(seen)
+    called = _called(stays.incident, f"a second foreign edit lets users in: {event.what}", now)
+    return Decision(called.incident, (*stays.effects, *called.effects))
+
+
+def _lower(incident: Incident, key: str, epoch: int, held: int, now: datetime) -> Decision:
+    """A kill of its own in front; the case's epoch rises, so that every return begun before it stops.
+
+    An off is pending from here on until it is written, so that a crash in between leaves it to be tried again.
+    """
     lowered = replace(
         incident,
         epoch=max(epoch, incident.epoch),
-        kills=(*incident.kills, key),
+        kills=tuple(dict.fromkeys((*incident.kills, key))),
+        pending_off_since=incident.pending_off_since or now if held == BUCKETS else incident.pending_off_since,
+        undo_by="",
+        undo_until=None,
         watcher=None,
         proven_at=None,
         forced_until=None,
@@ -294,13 +344,19 @@ def _lower(incident: Incident, key: str, epoch: int, held: int) -> Decision:
     return Decision(lowered, (LowerExposure(key, epoch, held),))
 
 
-def _retreat(incident: Incident, nonce: str) -> Decision:
+def _safe_held(incident: Incident) -> int:
+    """Where a retreat ends: off, or for a high case its reduced level."""
+    if incident.state is State.DISABLING or incident.safe_held is None:
+        return BUCKETS
+    return incident.safe_held
+
+
+def _retreat(incident: Incident, now: datetime, nonce: str) -> Decision:
     """Down to the last step that was proven safe, when the state says that exposure has to go down."""
     if incident.state not in (State.DISABLING, State.REDUCING):
         return Decision(replace(incident, watcher=None))
     epoch = incident.epoch + 1
-    held = BUCKETS if incident.safe_held is None else incident.safe_held
-    return _lower(incident, f"kill-{epoch}-{nonce}", epoch, held)
+    return _lower(incident, f"kill-{epoch}-{nonce}", epoch, _safe_held(incident), now)
 
 
 def _with_human(incident: Incident, what: str, now: datetime, role: str = "responder") -> Incident:

@@ -175,12 +175,15 @@ def mermaid() -> str:
     """The table as a Mermaid state diagram, one per severity, in the order of the table."""
     blocks = []
     for severity, rows in TABLE.items():
-        lines = ["```mermaid", "stateDiagram-v2", "    [*] --> triggered: CaseOpened"]
+        lines = ["```mermaid", "stateDiagram-v2"]
+        for opening, first in OPENING.items():
+            if opening is e.CaseOpened or severity is Severity.CRITICAL:  # a case is adopted as a critical one
+                lines.append(f"    [*] --> {first}: {opening.__name__}")
         for state, row in rows.items():
             by_target: dict[State, list[str]] = {}
             for event, target in row.items():
                 by_target.setdefault(target, []).append(event.__name__)
             lines += [f"    {state} --> {target}: {', '.join(names)}" for target, names in by_target.items()]
         lines += ["    resolved --> [*]", "```"]
-        blocks.append(f"### {severity}\n\n" + "\n".join(lines))
+        blocks.append(f"## {severity}\n\n" + "\n".join(lines))
     return "\n\n".join(blocks) + "\n"

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from rollback.adapters.client_views.effect_check import MAX_BODY, EffectCheck
+from rollback.adapters.client_views.effect_check import MAX_BODY, EffectCheck, ReadBack
 from rollback.core.json_assertions import JsonAssertion, Operator
+from rollback.core.policy import EffectCheck as ReadBackPolicy
 from rollback.core.proof import EFFECT, ProofPart, Status
 from tests.client_views.answer_server import AnswerServer, Reply, json_reply
 
 NOW = datetime(2026, 11, 23, 8, 12, 27, tzinfo=UTC)
-OFF_WHEN = [JsonAssertion("data.features[name=sm_release].value", Operator.EQUALS, False)]
+PATH = "/v0/feature_toggles?features=sm_release"
+OFF_WHEN = {"path": "data.features[name=sm_release].value", "equals": False}
 
 
 def toggles(value: Any, name: str = "sm_release") -> dict[str, Any]:
@@ -29,9 +32,62 @@ def server() -> Iterator[AnswerServer]:
         yield found
 
 
-def look(url: str, seconds: float = 5.0, path: str = "/v0/feature_toggles?features=sm_release") -> ProofPart:
-    check = EffectCheck(url + path, OFF_WHEN, headers={"x-test": "1"}, now=lambda: NOW)
-    return check.look(time.monotonic() + seconds)
+@dataclass(frozen=True)
+class Condition:
+    """One assertion, as a policy has it."""
+
+    path: str
+    equals: Any
+
+    def as_json_assertion(self) -> JsonAssertion:
+        return JsonAssertion(self.path, Operator.EQUALS, self.equals)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A read-back as a policy has it, also with addresses that a policy would refuse."""
+
+    url: str | None
+    assertions: tuple[Condition, ...] = (Condition(**OFF_WHEN),)
+    method: str = "GET"
+    timeout: timedelta = timedelta(seconds=20)
+    unknown_because: str | None = None
+
+    def sent_headers(self) -> dict[str, str]:
+        return {"x-test": "1"}
+
+    def expects(self, status: int) -> bool:
+        return status == 200
+
+
+def ask(target: ReadBack, seconds: float = 20.0) -> ProofPart:
+    return EffectCheck(target, now=lambda: NOW).look(time.monotonic() + seconds)
+
+
+def look(url: str, seconds: float = 20.0, path: str = PATH) -> ProofPart:
+    return ask(Target(url + path), seconds)
+
+
+def test_what_a_policy_says_is_what_is_asked(server: AnswerServer) -> None:
+    policy = ReadBackPolicy.model_validate({"url": server.url + PATH, "assertions": [OFF_WHEN]})
+    assert ask(policy).status is Status.PROVEN
+    server.answer = lambda _: json_reply(toggles(True))
+    assert ask(policy).status is Status.OPEN
+
+
+def test_a_read_back_whose_address_is_not_known_is_unknown_and_says_why() -> None:
+    policy = ReadBackPolicy.model_validate({"url": None, "assertions": [OFF_WHEN]})
+    part = ask(policy)
+    assert part.status is Status.UNKNOWN
+    assert "variable" in part.detail
+    assert ask(Target(None)).status is Status.UNKNOWN
+
+
+def test_a_look_is_bounded_by_the_policys_timeout(server: AnswerServer) -> None:
+    server.answer = lambda _: Reply(hang=True)
+    part = ask(Target(server.url + PATH, timeout=timedelta(seconds=0.3)))
+    assert part.status is Status.UNKNOWN
+    assert "0.3 s" in part.detail
 
 
 def test_an_application_that_says_off_proves_it(server: AnswerServer) -> None:
@@ -97,4 +153,4 @@ def test_the_detail_shows_neither_content_nor_query_nor_user(server: AnswerServe
 
 def test_a_check_without_assertions_is_refused() -> None:
     with pytest.raises(ValueError, match="says nothing"):
-        EffectCheck("http://127.0.0.1:1", [])
+        EffectCheck(Target("http://127.0.0.1:1", ()))

@@ -54,9 +54,9 @@ def endpoint(url: str | None, name: str = "folders", **fields: Any) -> dict[str,
 
 
 @contextlib.contextmanager
-def probing(checks: Health, **options: Any) -> Iterator[HttpHealthProbe]:
+def probing(checks: Health, *, clock: StillClock | None = None, **options: Any) -> Iterator[HttpHealthProbe]:
     """A probe that is closed afterwards."""
-    probe = HttpHealthProbe(checks, clock=StillClock(), **options)
+    probe = HttpHealthProbe(checks, clock=clock or StillClock(), **options)
     try:
         yield probe
     finally:
@@ -125,7 +125,7 @@ class _Fine(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"{}")
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002, ARG002
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Says nothing."""
 
 

@@ -89,7 +89,15 @@ def test_assertions_that_hold_are_no_harm(api: SmApi) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"<html>Down for a moment</html>", b'{"data": NaN}', b"[" * 100_000, b'{"data": 1', b"\xff\xfe\xfa", b"9" * 5000],
+    [
+        b"",
+        b"<html>Down for a moment</html>",
+        b'{"data": NaN}',
+        b"[" * 100_000,
+        b'{"data": 1',
+        b"\xff\xfe\xfa",
+        b"9" * 5000,
+    ],
     ids=["empty", "html", "nan", "deep", "cut", "no text", "endless number"],
 )
 def test_a_body_that_is_no_json_fails_the_assertions(body: bytes) -> None:

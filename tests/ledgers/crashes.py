@@ -1,4 +1,4 @@
-"""Kills a feeding after each of its calls to the operating system and to SQLite, and looks what the next one makes of it.
+"""Kills a feeding after each of its calls to the operating system and to SQLite, and looks at what is left.
 
 Run as a program with a scenario and a folder. It forks a child for each point, the child kills itself with SIGKILL.
 """
@@ -57,7 +57,7 @@ def child(folder: Path, point: int) -> None:
     """Feeds, and dies after the call number `point`; the exit status is 0 when there were not so many."""
     left = point
 
-    def profile(frame: FrameType, event: str, called: Any) -> None:
+    def profile(_frame: FrameType, event: str, called: Any) -> None:
         nonlocal left
         if event != "c_return" or not isinstance(called, BuiltinFunctionType):
             return

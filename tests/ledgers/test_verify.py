@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
+from typing import Any
 
 import pytest
 import rfc8785
@@ -31,9 +32,7 @@ def chain(*written: Entry) -> list[LedgerRow]:
     return list(ledger.entries())
 
 
-def findings(
-    rows: list[LedgerRow], heads: tuple[Head, ...] = (), anchors: tuple[str, ...] = ()
-) -> ChainFindings:
+def findings(rows: list[LedgerRow], heads: tuple[Head, ...] = (), anchors: tuple[str, ...] = ()) -> ChainFindings:
     (found,) = verify(rows, heads, {SM: anchors}).chains
     return found
 
@@ -77,7 +76,7 @@ def test_any_change_of_any_column_is_detected(place: int, column: str, data: st.
     row = FIVE[place]
     value = getattr(row, column)
     if isinstance(value, int):
-        changed: object = data.draw(st.integers(-5, 50).filter(lambda number: number != value))
+        changed: Any = data.draw(st.integers(-5, 50).filter(lambda number: number != value))
     else:
         at = data.draw(st.integers(0, len(value) - 1))
         letter = data.draw(st.characters(exclude_categories=["Cs"]).filter(lambda other: other != value[at]))

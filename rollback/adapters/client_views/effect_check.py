@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from rollback.adapters.client_views.bounded import within
@@ -21,46 +21,69 @@ from rollback.core.json_assertions import JsonAssertion, check
 from rollback.core.proof import ProofPart, Status, effect_part
 from rollback.errors import RollbackError
 
-TIMEOUT_SECONDS = 5.0
 MAX_BODY = 1024 * 1024
 """Bytes; a longer answer is not read."""
 
 
+class Condition(Protocol):
+    """An assertion of a policy."""
+
+    def as_json_assertion(self) -> JsonAssertion: ...
+
+
+class ReadBack(Protocol):
+    """What a policy says about the read-back (`core.policy.EffectCheck`). The assertions hold exactly when it is off.
+
+    `unknown_because` says why it cannot be asked (a variable in its address is not set), None when it can.
+    """
+
+    @property
+    def url(self) -> str | None: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def timeout(self) -> timedelta: ...
+    @property
+    def assertions(self) -> Sequence[Condition]: ...
+    @property
+    def unknown_because(self) -> str | None: ...
+    def sent_headers(self) -> Mapping[str, str]: ...
+    def expects(self, status: int) -> bool: ...
+
+
 class EffectCheck:
-    """Reads `url` and compares. `off_when` are the assertions that hold exactly when the feature is off."""
+    """Asks the application and compares. Raises ValueError for a read-back without assertions."""
 
     def __init__(
         self,
-        url: str,
-        off_when: Sequence[JsonAssertion],
+        read_back: ReadBack,
         *,
-        headers: Mapping[str, str] | None = None,
         tls: Tls | None = None,
-        timeout: float = TIMEOUT_SECONDS,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        if not off_when:
+        self._read_back = read_back
+        self._off_when = tuple(one.as_json_assertion() for one in read_back.assertions)
+        if not self._off_when:
             raise ValueError("an effect check without assertions says nothing")
-        self._url = url
-        self._off_when = tuple(off_when)
-        self._headers = {"accept": "application/json", **(headers or {})}
         self._tls = tls or Tls()
-        self._timeout = timeout
         self._now = now
 
     def look(self, deadline: float) -> ProofPart:
         """The part `effect`: proven, open (still on) or unknown, with a detail that quotes no answer. Never raises."""
-        limit = min(self._timeout, deadline - time.monotonic())
+        url = self._read_back.url
+        if url is None or self._read_back.unknown_because:
+            return effect_part(Status.UNKNOWN, self._read_back.unknown_because or "it has no address", self._now())
+        limit = min(self._read_back.timeout.total_seconds(), deadline - time.monotonic())
         try:
-            status, detail = self._judge(within(limit, lambda: self._fetch(limit)))
+            status, detail = self._judge(within(limit, lambda: self._fetch(url, limit)))
         except Exception as error:  # the promise is to answer; what went wrong is part of the answer
             why = str(error) if isinstance(error, (RollbackError, TimeoutError)) else type(error).__name__
             status, detail = Status.UNKNOWN, f"no answer ({why})"
-        return effect_part(status, f"{_without_secrets(self._url)}: {detail}", self._now())
+        return effect_part(status, f"{_without_secrets(url)}: {detail}", self._now())
 
     def _judge(self, answer: tuple[int, bytes]) -> tuple[Status, str]:
         code, body = answer
-        if code != 200:
+        if not self._read_back.expects(code):
             return Status.UNKNOWN, f"answered {code}"
         try:
             document: Any = json.loads(body)
@@ -73,12 +96,13 @@ class EffectCheck:
             return Status.UNKNOWN, "; ".join(str(failure) for failure in failures)
         return Status.OPEN, "; ".join(str(failure) for failure in failures)
 
-    def _fetch(self, limit: float) -> tuple[int, bytes]:
+    def _fetch(self, url: str, limit: float) -> tuple[int, bytes]:
         end = time.monotonic() + limit
-        verify = self._tls.context() if self._url.startswith("https:") else no_tls()
+        verify = self._tls.context() if url.startswith("https:") else no_tls()
+        headers = {"accept": "application/json", **self._read_back.sent_headers()}
         with (
             httpx.Client(verify=verify, follow_redirects=False) as client,
-            client.stream("GET", self._url, headers=self._headers, timeout=max(0.1, limit)) as response,
+            client.stream(self._read_back.method, url, headers=headers, timeout=max(0.1, limit)) as response,
         ):
             body = bytearray()
             for chunk in response.iter_bytes():

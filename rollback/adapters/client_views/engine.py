@@ -29,8 +29,10 @@ TIMEOUT_SECONDS = 10.0
 """How long one round of all samples may take; a healthy one takes some 30 ms. The engine by itself would go on
 trying for minutes."""
 
-COMMAND = (sys.executable, "-P", str(Path(__file__).with_name("engine_child.py")))
-"""By path, and with no folder added to the module path: the child needs nothing of this package."""
+COMMAND = (sys.executable, "-P", "-m", "rollback.adapters.client_views.engine_child")
+"""Without the current folder on the module path: nothing that lies there is run by accident."""
+
+_CHECKOUT = Path(__file__).parents[3]
 
 _HOUSE_VARIABLES = "ROLLBACK_"
 """The settings of this program stay with it; the token reaches the child through its standard input."""
@@ -162,6 +164,8 @@ def _for_the_child(environment: Mapping[str, str]) -> dict[str, str]:
     """The engine aborts its process on a refused connection when RUST_BACKTRACE is set (`flipt.md`)."""
     kept = {name: value for name, value in environment.items() if not name.startswith(_HOUSE_VARIABLES)}
     kept.pop("RUST_BACKTRACE", None)
+    if not _CHECKOUT.name.endswith("-packages"):  # not installed: the child must find this package as we did
+        kept["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_CHECKOUT), kept.get("PYTHONPATH")]))
     return kept | {"RUST_LIB_BACKTRACE": "0"}
 
 

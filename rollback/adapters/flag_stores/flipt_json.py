@@ -124,6 +124,11 @@ def rollout_to_v2(rollout: Rollout) -> Json:
     return {**wire, "type": kind, "description": rollout.description, name: {**_object(wire, name), **body}}
 
 
+SERVER_VERSION = {"x-flipt-accept-server-version": "1.47.0"}
+"""What SDKs of today say they understand. To older ones v1 leaves default variants out of its snapshot, and whoever is
+served by one would be overlooked."""
+
+
 class FliptSnapshotReader:
     """The `SnapshotReader` of one Flipt replica."""
 
@@ -134,7 +139,7 @@ class FliptSnapshotReader:
     def snapshot(self, ref: FlagRef, *, deadline: float) -> FlagConfig:
         """See `SnapshotReader.snapshot`."""
         path = f"/internal/v1/evaluation/snapshot/namespace/{quote(ref.namespace, safe='')}"
-        headers = {"x-flipt-environment": ref.environment}
+        headers = {"x-flipt-environment": ref.environment, **SERVER_VERSION}
         body = self._http.retry(
             lambda: self._http.request("GET", path, headers=headers, deadline=deadline).body, deadline=deadline
         )

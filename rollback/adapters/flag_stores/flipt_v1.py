@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from rollback.adapters.flag_stores import flipt_v1_steps as steps
 from rollback.adapters.flag_stores.flipt_json import flag_from_v1, rollout_to_v1, segment_from
-from rollback.adapters.flipt_http import AnswerLost, BadRequest, FliptHttp, TryAgain
+from rollback.adapters.flipt_http import AnswerLost, BadRequest, FliptHttp, PathUnknown, TryAgain
 from rollback.core.flag import FlagConfig, FlagRef, FlagSnapshot, Segment
 from rollback.errors import (
     ConfigurationError,
@@ -99,7 +99,7 @@ class FliptV1FlagStore:
             path = f"/api/v1/namespaces/{quote(ref.namespace, safe='')}/segments/{quote(key, safe='')}"
             try:
                 segment = segment_from(self._http.request("GET", path, deadline=deadline).body)
-            except FlagMissing:
+            except (FlagMissing, PathUnknown):
                 continue
             if segment.key == key:
                 found[key] = segment

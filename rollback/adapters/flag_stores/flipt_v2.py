@@ -206,8 +206,8 @@ def _ours(config: FlagConfig) -> set[tuple[str, str]]:
 
 
 def _common(rollouts: tuple[Rollout, ...], others: Counter[Rollout]) -> list[Rollout]:
-    """Those that are in both, in their order here."""
-    return [one for one in rollouts if others[one]]
+    """Those that are in both, each once, in their order here."""
+    return [one for one in dict.fromkeys(rollouts) if others[one]]
 
 
 def _segments(answer: Mapping[str, Any]) -> dict[str, Segment]:

@@ -21,6 +21,10 @@ GRPC_INTERNAL = 13
 READ_ONLY = "not allowed in read-only mode"
 
 
+NO_SUCH_ROUTE = "Not Found"
+"""All that grpc-gateway says about a path that it does not have; a missing flag is named."""
+
+
 class Answer(NamedTuple):
     """A successful answer: the status, the JSON document, the headers (names in lower case)."""
 
@@ -124,7 +128,7 @@ def _error(asked: Asked, status: int, headers: Mapping[str, str], body: Any, sai
             next="Give the final address in ROLLBACK_FLIPT_URL; a login page here means that the token did not arrive.",
         )
     if status == 404:
-        if _code(body) == GRPC_NOT_FOUND:
+        if _code(body) == GRPC_NOT_FOUND and said != NO_SUCH_ROUTE:
             return FlagMissing(message, next="Check environment, namespace and key of the flag.")
         return PathUnknown(
             message, next="Is this a Flipt, and of the version in ROLLBACK_FLIPT_API? `auto` finds out by itself."

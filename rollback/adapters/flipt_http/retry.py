@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-FIRST_WAIT = 0.1
+FIRST_WAIT = 0.05
 """Seconds: the first wait is drawn from 0 to this, the next from 0 to twice this, and so on."""
 
 LONGEST_WAIT = 5.0

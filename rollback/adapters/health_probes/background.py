@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import socket
 import threading
@@ -41,6 +42,8 @@ class BackgroundLoop:
         except TimeoutError:
             future.cancel()
             raise
+        except concurrent.futures.CancelledError:
+            raise Closed from None
 
     def close(self, last: Callable[[], Awaitable[None]]) -> None:
         """Cancels what runs, then does `last` and ends the thread. Idempotent; never raises."""

@@ -41,7 +41,7 @@ class HttpHealthProbe:
     * an endpoint without address, or in a `production` feature with one that is among `defaulted` (dotted paths, as
       `policy_files.Loaded` has them; `unset` names the variables, for the reason), or with a header without value;
     * one that says that the feature is disabled (`answers.judge`);
-    * what fails on our own machine: no socket left, a header or address that cannot be used, no turn before the round's end;
+    * what fails on our own machine: no socket left, an address or header that cannot be used, no turn in this round;
     * with a control target: the whole round in which the control gives no answer in time, or a 5xx, or one later than
       its own latency limit. The good answers as well: if only failures were left out, a feature with errors would pass
       while the control target is down, because only its good answers would count;

@@ -1,0 +1,110 @@
+"""The newest image of a case is known from the journal, across epochs, rotations and crashes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from rollback.core.history import Entry, EntryKind
+from rollback.journal import Journal
+from rollback.journal_file import newest_transition
+from tests.ledgers.entries import a_transition, an_entry
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "rollback.journal")
+
+
+def test_the_newest_image_is_the_last_of_the_highest_epoch_of_its_case() -> None:
+    first, second = a_transition(1, "disabling", epoch=1), a_transition(2, "disabling", epoch=2)
+    late = a_transition(3, "ramping", epoch=1)
+    assert newest_transition([first, late]) == late
+    assert newest_transition([first, second, late]) == second
+    assert newest_transition([late, second, first]) == second
+    other = a_transition(4, "triggered", incident="INC-2", epoch=1)
+    assert newest_transition([first, second, late, other]) == other
+    assert newest_transition([]) is None
+
+
+def test_latest_takes_transitions_of_this_feature_only(journal: Journal) -> None:
+    decoy = {"kind": "transition", "text": '"kind":"transition"', "feature": "secure-messaging"}
+    journal.append(a_transition(1, "disabled"))
+    journal.append(a_transition(2, "reduced", feature="appointments"))
+    journal.append(an_entry(3, data=decoy))
+    journal.append(an_entry(4, kind=EntryKind.FACT, feature="appointments", data=decoy))
+    assert journal.latest("secure-messaging") == a_transition(1, "disabled")
+    assert journal.latest("appointments") == a_transition(2, "reduced", feature="appointments")
+    assert journal.latest("secure") is None
+
+
+def test_an_image_that_was_not_written_whole_does_not_count(journal: Journal) -> None:
+    journal.append(a_transition(1, "disabled"))
+    journal.append(a_transition(2, "ramping"))
+    data = Path(journal.path).read_bytes()
+    for cut in (1, 2, 30):
+        Path(journal.path).write_bytes(data[:-cut])
+        assert journal.latest("secure-messaging") == a_transition(1, "disabled")
+    Path(journal.path).write_bytes(data.replace(b'"state":"ramping"', b'"state":"normal!"'))
+    assert journal.latest("secure-messaging") == a_transition(1, "disabled")
+
+
+def retire(journal: Journal) -> None:
+    (old,) = journal.leftovers()
+    journal.retire(old, {"secure-messaging": {"sequence": 7, "hash": "ab" * 32}})
+
+
+def test_the_newest_image_is_known_at_every_moment_of_a_rotation(journal: Journal) -> None:
+    def latest() -> Entry | None:
+        return journal.latest("secure-messaging")
+
+    journal.append(a_transition(1, "disabling"))
+    journal.append(a_transition(2, "disabled"))
+    journal.append(a_transition(3, "reduced", feature="appointments"))
+    before = journal.read()
+    journal.rotate()
+    assert journal.read().entries == ()
+    assert journal.read().journal_id != before.journal_id
+    assert latest() == a_transition(2, "disabled")
+    journal.append(a_transition(4, "verifying"))
+    assert latest() == a_transition(4, "verifying")
+    retire(journal)
+    assert latest() == a_transition(4, "verifying")
+    assert journal.latest("appointments") == a_transition(3, "reduced", feature="appointments")
+    assert journal.leftovers() == ()
+    read = journal.read()
+    assert read.entries == (a_transition(4, "verifying"),)
+    assert read.damaged == ()
+    assert read.checkpoint["secure-messaging"] == a_transition(2, "disabled")
+    assert read.heads["secure-messaging"]["hash"] == "ab" * 32
+    journal.rotate()
+    retire(journal)
+    assert journal.latest("appointments") == a_transition(3, "reduced", feature="appointments")
+
+
+def test_an_older_epoch_stays_history_across_a_rotation(journal: Journal) -> None:
+    journal.append(a_transition(1, "disabling", epoch=2))
+    journal.rotate()
+    retire(journal)
+    journal.append(a_transition(2, "ramping", epoch=1))
+    assert journal.latest("secure-messaging") == a_transition(1, "disabling", epoch=2)
+
+
+def test_a_rotation_that_stopped_before_the_replacement_leaves_the_journal_as_it_was(journal: Journal) -> None:
+    journal.append(a_transition(1, "disabled"))
+    os.link(journal.path, f"{journal.path}.old-{journal.read().journal_id}")
+    (old,) = journal.leftovers()
+    assert not journal.is_replaced(old)
+    journal.retire(old, {})
+    assert journal.leftovers() == ()
+    assert journal.read().entries == (a_transition(1, "disabled"),)
+
+
+def test_a_rotated_journal_keeps_the_permissions_that_somebody_gave_it(journal: Journal) -> None:
+    journal.append(an_entry(1))
+    os.chmod(journal.path, 0o660)
+    journal.rotate()
+    assert stat.S_IMODE(os.stat(journal.path).st_mode) == 0o660
