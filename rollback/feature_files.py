@@ -29,8 +29,8 @@ class FeatureFile(NamedTuple):
 def find_feature_file(folder: Path, name: str) -> FeatureFile:
     """The file of the feature with this key or alias, upper and lower case alike.
 
-    A file named after the feature is read alone; else every file that mentions the name. A key goes before an
-    alias. Raises ConfigurationError when no feature, or more than one, answers to the name.
+    A file named after the feature is read alone; else every file that mentions the name. A key goes before an alias.
+    Raises ConfigurationError when no feature, or more than one, answers to the name.
     """
     wanted = name.strip().casefold()
     features = folder / "features"

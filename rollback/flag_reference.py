@@ -1,10 +1,9 @@
-"""The part of a feature's policy that turning it off needs, read in spite of errors anywhere else in the
-file.
+"""The part of a feature's policy that turning it off needs, read in spite of errors anywhere else in the file.
 
-`rollback.policy_files` is the strict reader. This one answers when that one refuses: a health section that is
-wrong, an unknown field, even broken YAML below the flag still leave a reference (invariant 1). Only the
-flag's own reference must be right: a wrong polarity would turn the feature on for everybody. Kill path:
-standard library only, and PyYAML when a file is read.
+`rollback.policy_files` is the strict reader. This one answers when that one refuses: a health section that is wrong,
+an unknown field, even broken YAML below the flag still leave a reference (invariant 1). Only the flag's own reference
+must be right: a wrong polarity would turn the feature on for everybody. Kill path: standard library only, and PyYAML
+when a file is read.
 """
 
 from __future__ import annotations
@@ -23,8 +22,7 @@ from rollback.policy_yaml import Path as Place
 from rollback.policy_yaml import dotted
 
 ASSUMED_POLL_SECONDS = 120.0
-"""How often Flipt's SDKs poll when nobody says otherwise (`flipt.md`); assumed where the policy cannot be
-read."""
+"""How often Flipt's SDKs poll when nobody says otherwise (`flipt.md`); assumed where the policy cannot be read."""
 
 PROOF_MARGIN_SECONDS = 30.0
 """What the proof of off may take beyond poll and replica lag."""
@@ -40,13 +38,13 @@ class Surface(NamedTuple):
 class FlagReference(NamedTuple):
     """What `disable` and its proof need of a feature.
 
-    `production` is True unless the policy says otherwise in so many words. `poll_interval_seconds` is the
-    longest interval of a polling client, `None` when no client polls; `streaming` and `server_side` say that
-    such clients exist. `clients_known` is False when the policy's list of clients is missing or could not be
-    read: then 120 s is assumed, and nobody may claim that all readers follow. `effect_check` is the policy's
-    section with its variables filled in (headers may be secret), for `core.policy.EffectCheck`; `None` when
-    there is none or its address is not known. `not_covered` are the surfaces that the flag does not reach.
-    `problems` are sentences about what could not be read; none of them stands in the way of off.
+    `production` is True unless the policy says otherwise in so many words. `poll_interval_seconds` is the longest
+    interval of a polling client, `None` when no client polls; `streaming` and `server_side` say that such clients
+    exist. `clients_known` is False when the policy's list of clients is missing or could not be read: then 120 s is
+    assumed, and nobody may claim that all readers follow. `effect_check` is the policy's section with its variables
+    filled in (headers may be secret), for `core.policy.EffectCheck`; `None` when there is none or its address is not
+    known. `not_covered` are the surfaces that the flag does not reach. `problems` are sentences about what could not
+    be read; none of them stands in the way of off.
     """
 
     feature: str
@@ -86,8 +84,8 @@ class FlagReference(NamedTuple):
 def parse_direct(text: str, feature: str = "") -> FlagReference:
     """A reference from `environment/namespace/key`, without any policy; `feature` is its key when known.
 
-    Then `true`, and every variant, means on, the feature counts as production, and its readers are not known.
-    Raises ConfigurationError when `text` is not three keys.
+    Then `true`, and every variant, means on, the feature counts as production, and its readers are not known. Raises
+    ConfigurationError when `text` is not three keys.
     """
     parts = text.split("/")
     if len(parts) != 3 or not all(re.fullmatch(KEY_PATTERN, part) for part in parts):
@@ -110,9 +108,8 @@ def parse_direct(text: str, feature: str = "") -> FlagReference:
 def read_flag_reference(folder: str | Path, name: str, environ: Mapping[str, str]) -> FlagReference:
     """The reference of the feature with this key or alias (upper and lower case alike) in the policy folder.
 
-    `environ` comes from `environment.lookup`. Raises ConfigurationError when no feature, or more than one,
-    answers to the name, and when the flag's own reference is wrong; its `next` names the way without
-    policies.
+    `environ` comes from `environment.lookup`. Raises ConfigurationError when no feature, or more than one, answers to
+    the name, and when the flag's own reference is wrong; its `next` names the way without policies.
     """
     return _reference(find_feature_file(Path(folder), name), environ)
 
@@ -120,8 +117,8 @@ def read_flag_reference(folder: str | Path, name: str, environ: Mapping[str, str
 def read_by_flag(folder: str | Path, text: str, environ: Mapping[str, str]) -> FlagReference:
     """Like `parse_direct`, but with what a policy says about this very flag, where one can be read.
 
-    So that a flag whose `true` takes the feature down is not turned the wrong way. No error in any policy
-    stands in the way. Raises ConfigurationError when `text` is not three keys.
+    So that a flag whose `true` takes the feature down is not turned the wrong way. No error in any policy stands in
+    the way. Raises ConfigurationError when `text` is not three keys.
     """
     direct = parse_direct(text)
     try:

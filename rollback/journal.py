@@ -79,7 +79,14 @@ class Journal:
 
     def latest(self, feature: str) -> Entry | None:
         """The newest image of the feature's case by `newest_transition`, `None` when the journal has none."""
-        return newest_transition(entry for entry in self._images_of(feature) if entry.feature == feature)
+        base, file = self._images()
+        if file is None:
+            return None
+        older = [image for image in base if image.feature == feature]
+        last = file.last_transition(feature)
+        if last and last.epoch >= max([file.highest_epoch(last.incident), *(image.epoch for image in older)]):
+            return last  # nothing can stand above it, so the rest need not be parsed
+        return newest_transition([*older, *file.transitions(feature)])
 
     def size(self) -> int:
         """Bytes in the file; 0 without one."""
@@ -143,7 +150,8 @@ class Journal:
         try:
             if self.is_replaced(old) and (current is None or current.checkpoint_record() is None):
                 images: dict[str, list[Entry]] = {}
-                for entry in self._images_of(None, old):
+                base, file = self._images(old)
+                for entry in [*base, *(file.transitions() if file else ())]:
                     images.setdefault(entry.feature, []).append(entry)
                 newest = {feature: newest_transition(some) for feature, some in images.items()}
                 checkpoint = {feature: entry_to_json(entry) for feature, entry in newest.items() if entry}
@@ -153,24 +161,22 @@ class Journal:
         except OSError as error:
             raise HistoryUnwritable(f"the old journal {old} cannot be retired: {error.strerror or error}") from error
 
-    def _images_of(self, feature: str | None, path: str | None = None) -> list[Entry]:
-        """Checkpoint first, then transitions. While a replaced file has no checkpoint in its successor, it counts."""
+    def _images(self, path: str | None = None) -> tuple[list[Entry], JournalFile | None]:
+        """The file, and the images that are older than its transitions.
+
+        They are in its checkpoint. As long as it has none they are in the file that it replaced.
+        """
         file = None
         for _ in range(3):
             file = self.file(path)
-            if file is None:
-                return []
-            base: list[Entry] = []
-            record = file.checkpoint_record()
-            if record is not None:
-                base = list(images_of(record).values())
-            elif file.previous:
-                old = f"{self.path}.old-{file.previous}"
-                if not os.path.exists(old):
-                    continue  # retired since we read: its images are in the file by now
-                base = self._images_of(feature, old)
-            return [*base, *file.transitions(feature)]
-        return list(file.transitions(feature)) if file else []
+            record = file.checkpoint_record() if file else None
+            if file is None or record is not None or not file.previous:
+                return list(images_of(record or {}).values()), file
+            old = f"{self.path}.old-{file.previous}"
+            if os.path.exists(old):  # else retired since we read: its images are in the file by now
+                base, replaced = self._images(old)
+                return [*base, *(replaced.transitions() if replaced else ())], file
+        return [], file
 
     def _append(self, record: Mapping[str, Any]) -> None:
         data = b"\n" + record_to_line(record) + b"\n"

@@ -7,7 +7,9 @@ is an entry (it has `v`), the header (`journal`, first line) or a checkpoint (`c
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -17,6 +19,7 @@ from rollback.core.history import Entry, EntryKind
 
 _CRC_LENGTH = len(',"crc":"00000000"}')
 _TAIL = 256
+_TRANSITION = b'"kind":"transition"'
 _ID_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
@@ -121,20 +124,41 @@ class JournalFile:
 
     def transitions(self, feature: str | None = None) -> Iterator[Entry]:
         """The transitions in the order of writing, without the checkpoint. Parses only lines that may be one."""
-        data = self._data
-        mark = b'"kind":"transition"'
-        wanted = b"" if feature is None else b'"feature":' + json.dumps(feature).encode()
-        found = data.find(mark)
+        found = self._data.find(_TRANSITION)
         while found >= 0:
-            begin, end = data.rfind(b"\n", 0, found) + 1, data.find(b"\n", found)
-            if end < 0:
-                return
-            line = data[begin:end]
-            if wanted in line and not line.startswith(b'{"checkpoint":'):
-                entry = _entry_or_none(line)
-                if entry and entry.kind is EntryKind.TRANSITION and feature in (None, entry.feature):
-                    yield entry
-            found = data.find(mark, end)
+            entry, _, end = self._transition_at(found, feature)
+            if entry:
+                yield entry
+            found = self._data.find(_TRANSITION, end)
+
+    def last_transition(self, feature: str) -> Entry | None:
+        """The feature's last transition, `None` without one. Parses from the end."""
+        found = self._data.rfind(_TRANSITION)
+        while found >= 0:
+            entry, begin, _ = self._transition_at(found, feature)
+            if entry:
+                return entry
+            found = self._data.rfind(_TRANSITION, 0, begin)
+        return None
+
+    def highest_epoch(self, incident: str | None) -> int:
+        """No entry of the case has a higher epoch; 0 without entries. Relies on the order in which codec writes."""
+        mark = re.escape(b'"incident":' + json.dumps(incident).encode() + b',"epoch":')
+        return max(map(int, set(re.findall(mark + rb"(\d+)", self._data))), default=0)
+
+    def _transition_at(self, found: int, feature: str | None) -> tuple[Entry | None, int, int]:
+        """The transition in the line around `found`, `None` if it is none of the feature; where the line is."""
+        begin, end = self._data.rfind(b"\n", 0, found) + 1, self._data.find(b"\n", found)
+        if end < 0:  # still being written
+            return None, begin, len(self._data)
+        line = self._data[begin:end]
+        wanted = b"" if feature is None else b'"feature":' + json.dumps(feature).encode()
+        if wanted in line and not line.startswith(b'{"checkpoint":'):
+            with suppress(ValueError, RecursionError):
+                entry = entry_from_json(record_from_line(line))
+                if entry.kind is EntryKind.TRANSITION and feature in (None, entry.feature):
+                    return entry, begin, end
+        return None, begin, end
 
     def checkpoint_record(self) -> Mapping[str, Any] | None:
         """The file's first whole checkpoint, `None` without one."""
@@ -168,13 +192,6 @@ def record_from_line(line: bytes) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError("not a record")
     return record
-
-
-def _entry_or_none(line: bytes) -> Entry | None:
-    try:
-        return entry_from_json(record_from_line(line))
-    except (ValueError, RecursionError):
-        return None
 
 
 def _identity(data: bytes) -> tuple[str, str]:

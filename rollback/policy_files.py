@@ -1,9 +1,8 @@
-"""Reads the policies' folder, strictly: severities (`critical.yaml` …) and features
-(`features/<feature>.yaml`).
+"""Reads the policies' folder, strictly: severities (`critical.yaml` …) and features (`features/<feature>.yaml`).
 
-Every error of a file is `file:line: what is wrong; what to do`, and all of them are told at once. A broken
-file hides no other: its errors are raised when that feature is asked for, and by `rollback policy lint`. What
-turning off needs is read by `rollback.flag_reference` instead, which tolerates what this module refuses.
+Every error of a file is `file:line: what is wrong; what to do`, and all of them are told at once. A broken file hides
+no other: its errors are raised when that feature is asked for, and by `rollback policy lint`. What turning off needs
+is read by `rollback.flag_reference` instead, which tolerates what this module refuses.
 """
 
 from __future__ import annotations
@@ -32,10 +31,9 @@ AnyPolicy = TypeVar("AnyPolicy", bound=PolicyModel)
 class Loaded(Generic[AnyPolicy]):
     """A policy and the file it came from.
 
-    `written` is the file's data before variables were filled in. `defaulted` are the dotted paths of values
-    in which a variable's default was taken, `unset` those that are null because a variable is not set, with
-    its name. A probe target in either has no address in the policy: it is unknown, never healthy (invariant
-    6).
+    `written` is the file's data before variables were filled in. `defaulted` are the dotted paths of values in which
+    a variable's default was taken, `unset` those that are null because a variable is not set, with its name. A probe
+    target in either has no address in the policy: it is unknown, never healthy (invariant 6).
     """
 
     policy: AnyPolicy
@@ -80,8 +78,8 @@ class Policies:
     def feature(self, name: str) -> LoadedFeature:
         """The feature with this key or alias, upper and lower case alike.
 
-        Raises `PolicyFileError` when its file is broken, ConfigurationError when no feature, or more than
-        one, answers to the name.
+        Raises `PolicyFileError` when its file is broken, ConfigurationError when no feature, or more than one,
+        answers to the name.
         """
         wanted = name.strip().casefold()
         for broken in self.broken_features:
@@ -103,8 +101,8 @@ class Policies:
     def severity(self, feature: FeaturePolicy, severity: Severity) -> LoadedSeverity:
         """The policy that `feature` uses at this severity.
 
-        Raises `PolicyFileError` when its file is broken, ConfigurationError when there is none, or when it is
-        for another severity.
+        Raises `PolicyFileError` when its file is broken, ConfigurationError when there is none, or when it is for
+        another severity.
         """
         name = feature.policies.of(severity)
         for broken in self.broken_severities:

@@ -1,17 +1,12 @@
-"""Finds what is allowed in a policy file and yet cannot work: gates that never pass, targets that mean
-nothing.
+"""Finds what is allowed in a policy file and yet cannot work: gates that never pass, targets that mean nothing.
 
-An *error* is something that makes the policy fail when it is needed; a *warning* is something to know or to
-decide.
+An *error* is something that makes the policy fail when it is needed; a *warning* is something to know or to decide.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import Literal
 
 from rollback.core.evidence import Evidence, step_alpha
 from rollback.core.flag import FlagConfig, FlagType, Polarity
@@ -19,12 +14,13 @@ from rollback.core.ladder import plan, reduced
 from rollback.core.policy import Gate
 from rollback.core.scalars import format_duration
 from rollback.policy_files import LoadedSeverity, Policies
+from rollback.policy_findings import Finding
+from rollback.policy_lint_features import lint_feature, lint_names
 
-Level = Literal["error", "warning"]
+__all__ = ["Finding", "lint", "lint_severity", "samples_needed"]
 
 SENSIBLE_P0 = (0.001, 0.2)
-"""Below, no gate passes within an hour at one probe a second; above, one failed request in five counts as
-healthy."""
+"""Below, no gate passes within an hour at one probe a second; above, one failed request in five counts as healthy."""
 
 SENSIBLE_ALPHA = (0.0001, 0.1)
 """Above, one broken feature in ten is let back in."""
@@ -33,23 +29,8 @@ ENOUGH = 2
 """A deadline is at least this many times what the samples need: a single failed probe already costs dozens."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Finding:
-    """One remark on one line of a file: what is wrong, and what to do."""
-
-    file: Path
-    line: int
-    level: Level
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.level}: {self.message}"
-
-
 def lint(policies: Policies) -> list[Finding]:
     """Everything that is wrong with the policies or worth knowing, by file and line."""
-    from rollback.policy_lint_features import lint_feature, lint_names
-
     found: list[Finding] = []
     for broken in (*policies.broken_severities, *policies.broken_features):
         for one in broken.error.located:

@@ -15,7 +15,7 @@ from rollback.core.policy import Mitigation, plain
 from rollback.core.scalars import format_duration
 from rollback.errors import ConfigurationError
 from rollback.policy_files import LoadedFeature, Policies
-from rollback.policy_lint import Finding
+from rollback.policy_findings import Finding
 from rollback.policy_values import requests_in
 from rollback.policy_yaml import Path, dotted
 
@@ -26,8 +26,7 @@ TOKEN = re.compile(
     r"gh[pousr]_|github_pat_|xox[abprs]-|AKIA|ASIA|eyJ[A-Za-z0-9_-]{8,}\.|-----BEGIN "
     r"|\b(?:Bearer|Basic|JWT|Token)\s+(?=\S*\d)\S{8,}"
 )
-"""Text that is a token wherever it stands: the prefixes of well-known issuers, and credentials with their
-scheme."""
+"""Text that is a token wherever it stands: the prefixes of well-known issuers, and credentials with their scheme."""
 
 
 def lint_feature(loaded: LoadedFeature, policies: Policies) -> Iterator[Finding]:

@@ -1,5 +1,4 @@
-"""JSON Schema of the policy files, for editors and other tools. `python -m rollback.policy_schema FOLDER`
-writes it."""
+"""JSON Schema of the policy files, for editors and other tools. `python -m rollback.policy_schema FOLDER` writes it."""
 
 from __future__ import annotations
 
@@ -27,8 +26,7 @@ class _InFileWords(GenerateJsonSchema):
 
 
 def policy_schema() -> dict[str, dict[str, Any]]:
-    """The schemas of the two kinds of file, `feature` and `severity`. `${NAME}` is allowed wherever values
-    are."""
+    """The schemas of the two kinds of file, `feature` and `severity`. `${NAME}` is allowed wherever values are."""
     return {name: _schema(model) for name, model in _FILES.items()}
 
 

@@ -20,8 +20,8 @@ IDENTITY = frozenset({"feature", "aliases"})
 class Values(NamedTuple):
     """Data with its variables filled in; a value with a variable that is not set is None.
 
-    `unset` has the names of the variables, `wrong` what cannot be read as a reference. Values are secrets
-    perhaps, so they never show.
+    `unset` has the names of the variables, `wrong` what cannot be read as a reference. Values are secrets perhaps, so
+    they never show.
     """
 
     data: Any
@@ -90,8 +90,8 @@ def requests_in(data: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
 def forget_unknown_targets(values: Values) -> None:
     """Takes away the address of every request that cannot be asked as it was meant.
 
-    That is one whose address fell back to a default, and one with a header whose variable is not set: it
-    would ask somebody else, or be turned away, and both say nothing about the feature.
+    That is one whose address fell back to a default, and one with a header whose variable is not set: it would ask
+    somebody else, or be turned away, and both say nothing about the feature.
     """
     unset_headers = {path[:-2] for path in values.unset if path[-2:-1] == ("headers",)}
     for path, request in requests_in(values.data):

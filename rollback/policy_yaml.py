@@ -1,9 +1,9 @@
 """YAML as policy files mean it: version 1.2's core schema, line numbers kept, every problem collected.
 
-PyYAML reads YAML 1.1, where `on`, `off`, `yes` and `no` are booleans, `012` is ten and `1:30` is ninety. Here
-they are text, twelve and text. A key is always text. What is said twice is a problem. Tags that make objects
-do not exist. Kill path: standard library only; PyYAML (its C parser where there is one) is loaded when a file is read.
-Records are named tuples here and in the modules beside it, because each dataclass costs the kill path a millisecond.
+PyYAML reads YAML 1.1, where `on`, `off`, `yes` and `no` are booleans, `012` is ten and `1:30` is ninety. Here they
+are text, twelve and text. A key is always text. What is said twice is a problem. Tags that make objects do not exist.
+Kill path: standard library only; PyYAML (its C parser where there is one) is loaded when a file is read. Records are
+named tuples here and in the modules beside it, because each dataclass costs the kill path a millisecond.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ Path = tuple[str | int, ...]
 MAX_CHARACTERS = 1_000_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 50
+MAX_OPENINGS = 5_000
+"""Brackets and dashes in a file. The C parser calls itself for each level, and would crash the process some way above."""
 
 _TAG = "tag:yaml.org,2002:"
 # YAML 1.2.2, section 10.3.2. Order matters: an int is a float too.
@@ -36,8 +38,7 @@ _CORE_SCHEMA = (
 
 
 class Problem(NamedTuple):
-    """Something wrong in a file. `line` counts from 1, `None` when no line can be named; `next` is what to
-    do."""
+    """Something wrong in a file. `line` counts from 1, `None` when no line can be named; `next` is what to do."""
 
     line: int | None
     message: str
@@ -90,12 +91,14 @@ def read(text: str, *, first_line: int = 1) -> Document:
 
     if len(text) > MAX_CHARACTERS:
         raise NotYaml(Problem(None, f"the file has more than {MAX_CHARACTERS} characters", "split it"))
+    if sum(map(text.count, ("[", "{", "- ", "? ", "-\t", "?\t"))) > MAX_OPENINGS:
+        raise NotYaml(Problem(None, f"the file has more than {MAX_OPENINGS} brackets and dashes", "split it"))
     loader = _loader_class()(text)
     try:
         node = loader.get_single_node()
     except yaml.YAMLError as error:
         raise NotYaml(_syntax_problem(error, first_line)) from None
-    except RecursionError:
+    except RecursionError:  # the parser in Python, where there is none in C
         raise NotYaml(Problem(None, "the file is nested too deeply", "write it flatter")) from None
     finally:
         loader.dispose()
@@ -217,8 +220,8 @@ _SECTION = r"""(?P<quote>["']?)[A-Za-z_][\w-]*(?P=quote)[ \t]*:(?:[ \t\r]|$)"""
 def salvage(text: str) -> Document:
     """Like `read`, but never raises: after a syntax error each top-level section is read alone.
 
-    A section begins with a key at the left margin. Those that still cannot be read are problems; of one that
-    is there twice the first is kept, and that is a problem too.
+    A section begins with a key at the left margin. Those that still cannot be read are problems; of one that is there
+    twice the first is kept, and that is a problem too.
     """
     try:
         return read(text)

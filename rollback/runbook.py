@@ -68,7 +68,10 @@ def manual_steps(feature: HasFlag, urls: Sequence[str] = (), api: str = "auto") 
             _after(feature),
         ]
     servers = servers or ["$ROLLBACK_FLIPT_URL"]
-    steps = [_where(feature, servers[0]), "The commands need curl and jq. Put a token that may write into the shell:\nexport ROLLBACK_FLIPT_TOKEN=…"]
+    steps = [
+        _where(feature, servers[0]),
+        "The commands need curl and jq. Put a token that may write into the shell:\nexport ROLLBACK_FLIPT_TOKEN=…",
+    ]
     if api == "auto":
         steps.append(_which_version(feature.flag_ref, servers[0]))
     if api in ("auto", "v2"):
@@ -105,8 +108,10 @@ def _meaning(polarity: Polarity) -> str:
     if polarity.on_variants:
         return f"On means one of the variants {', '.join(sorted(polarity.on_variants))}."
     on, off = ("true", "false") if polarity.on_value else ("false", "true")
-    return f"{on} means on, so off is a FIRST rollout: threshold, 100 percent, value {off}. (If Flipt calls it a variant flag: off is "
-        "disabled AND without default variant.)"
+    return (
+        f"{on} means on, so off is a FIRST rollout: threshold, 100 percent, value {off}. (If Flipt calls it a variant "
+        "flag: off is disabled AND without default variant.)"
+    )
 
 
 def _which_version(ref: FlagRef, url: str) -> str:

@@ -10,8 +10,8 @@ def states_page() -> str:
     facts = ", ".join(sorted(fact.__name__ for fact in FACTS))
     return (
         "# States\n\n"
-        "An incident changes its state only as drawn here: `DisableCommanded` is accepted in every open state and makes "
-        "the case critical, `SeverityRaised` goes on in the diagram of the new severity, facts leave every open state as "
-        f"it is ({facts}), and every other event that is not drawn is refused and changes nothing.\n\n"
+        "An incident changes its state only as drawn here: `DisableCommanded` is accepted in every open state and "
+        "makes the case critical, `SeverityRaised` goes on in the diagram of the new severity, facts leave every open "
+        f"state as it is ({facts}), and every other event that is not drawn is refused and changes nothing.\n\n"
         f"{mermaid()}"
     )

@@ -244,6 +244,17 @@ def test_a_near_miss_is_answered_with_a_suggestion(tmp_path: Path) -> None:
     assert "did you mean secure-messaging?" in error.next
 
 
+def test_a_name_that_a_file_with_a_syntax_error_mentions_is_found_there(tmp_path: Path) -> None:
+    found = read_flag_reference(written(tmp_path, SM + "health: [\n", "other.yaml"), "sm", {})
+    assert (found.feature, found.ref.flag_key) == ("secure-messaging", "secure-messaging")
+
+
+def test_a_file_that_cannot_be_opened_has_no_flag(tmp_path: Path) -> None:
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "locked.yaml").symlink_to("locked.yaml")
+    assert "no feature is called" in refusal(tmp_path, "locked").message
+
+
 @pytest.mark.parametrize("name", ["../features/secure-messaging", "", "*", "secure-messaging.yaml"])
 def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
     refusal(written(tmp_path, SM), name)
@@ -386,8 +397,10 @@ HEAVY = {"pydantic", "yaml", "rfc8785", "httpx", "click", "rich", "structlog", "
 
 def test_the_kill_path_imports_nothing_heavy_and_yaml_only_when_it_reads() -> None:
     code = (
-        "import sys, rollback.flag_reference, rollback.runbook\n"
-        f"heavy = {HEAVY!r}\n"
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import rollback.flag_reference, rollback.runbook\n"
+        f"heavy = {HEAVY!r} - before\n"
         "print(sorted(heavy & sys.modules.keys()))\n"
         f"rollback.flag_reference.read_flag_reference({str(POLICIES)!r}, 'sm', {{}})\n"
         "print(sorted(heavy & sys.modules.keys()))\n"

@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rollback.core.history import Entry, EntryKind
 from rollback.journal import Journal
@@ -83,6 +85,27 @@ def test_the_newest_image_is_known_at_every_moment_of_a_rotation(journal: Journa
     journal.rotate()
     retire(journal)
     assert journal.latest("appointments") == a_transition(3, "reduced", feature="appointments")
+
+
+cases = st.sampled_from(["INC-1", 'INC "2"', None])
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(cases, st.integers(0, 12), st.booleans()), min_size=1, max_size=8))
+def test_what_is_found_quickly_is_what_the_rule_says(
+    tmp_path_factory: pytest.TempPathFactory, written: list[tuple[str | None, int, bool]]
+) -> None:
+    journal = Journal(tmp_path_factory.mktemp("images") / "rollback.journal", sync=lambda _fd: None)
+    images: list[Entry] = []
+    for number, (incident, epoch, is_image) in enumerate(written):
+        entry = an_entry(number, incident=incident, epoch=epoch)
+        if is_image:
+            entry = a_transition(number, "ramping", incident=incident, epoch=epoch)
+            images.append(entry)
+        journal.append(entry)
+        assert journal.latest("secure-messaging") == newest_transition(images)
+    journal.rotate()
+    assert journal.latest("secure-messaging") == newest_transition(images)
 
 
 def test_an_older_epoch_stays_history_across_a_rotation(journal: Journal) -> None:

@@ -15,7 +15,8 @@ from rollback.core.policy import policy_hash
 from rollback.errors import ConfigurationError
 from rollback.policy_errors import PolicyFileError
 from rollback.policy_files import load_feature, load_policies, load_severity
-from rollback.policy_schema import policy_schema, schema_text
+from rollback.policy_schema import policy_schema, schema_text, write_schemas
+from rollback.policy_values import expand_values
 from rollback.policy_yaml import NotYaml, dotted, read, salvage
 
 POLICIES = Path(__file__).parent.parent / "policies"
@@ -114,6 +115,8 @@ NOT_YAML = {
     "unknown alias": "x: *nope",
     "recursive": "&a [*a]",
     "deep": "[" * 200 + "]" * 200,
+    "deep enough to crash a parser": "[" * 400_000,
+    "deep in dashes": "- " * 200_000,
     "control character": "a: \x00",
     "colons": "a: b: c",
     "many values": f"a: [{', '.join('x' * 30_000)}]",
@@ -146,8 +149,10 @@ def test_a_path_reads_as_people_write_it() -> None:
     assert dotted(("health", "endpoints", 0, "url")) == "health.endpoints[0].url"
 
 
-def test_a_document_does_not_show_its_content() -> None:
-    assert SECRET not in repr(read(f"a: {SECRET}"))
+def test_neither_a_document_nor_its_values_show_their_content() -> None:
+    document = read(f"a: {SECRET}")
+    assert SECRET not in repr(document)
+    assert SECRET not in repr(expand_values(document.data, {}))
 
 
 # -- errors ------------------------------------------------------------------------------------
@@ -433,6 +438,12 @@ def test_what_a_case_pins_does_not_depend_on_the_token(folder: Path) -> None:
 def test_the_committed_schema_is_the_models(name: str) -> None:
     committed = (POLICIES / "schema" / f"{name}.json").read_text(encoding="utf-8")
     assert committed == schema_text(policy_schema()[name]), "run: rollback policy schema --write policies/schema"
+
+
+def test_the_schemas_are_written_where_they_are_wanted(tmp_path: Path) -> None:
+    written = write_schemas(tmp_path / "new" / "schema")
+    assert [path.name for path in written] == ["feature.json", "severity.json"]
+    assert written[0].read_bytes() == (POLICIES / "schema" / "feature.json").read_bytes()
 
 
 def properties(schema: Any) -> list[tuple[str, dict[str, Any]]]:

@@ -10,7 +10,7 @@ library only.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from zlib import crc32
@@ -42,22 +42,25 @@ def bucket(entity_id: str, flag_key: str) -> int:
 
 def entity_for(bucket: int, flag_key: str) -> str:
     """The first id `rollback-proof-<n>` in `bucket` of this flag. Raises KeyError outside 0…99."""
-    return _entities(flag_key, "", "")[bucket]
+    return _entities(flag_key)[bucket]
 
 
 def samples_for(config: FlagConfig) -> Samples:
     """All samples for this flag, at most 100 × (1 + `MAX_CONTEXTS`), in a fixed order."""
-    samples = [Sample(entity_id, at) for at, entity_id in _entities(config.key, "", "").items()]
+    samples = [Sample(entity_id, at) for at, entity_id in _entities(config.key).items()]
     unsampled: list[tuple[str, str]] = []
     contexts = 0
     for name, keys in _audiences(config).items():
         try:
             if contexts == MAX_CONTEXTS:
                 raise NobodyFound(f"only {MAX_CONTEXTS} contexts are sampled")
-            samples.extend(_members(config, keys, name))
-            contexts += 1
+            found, lacking = _members(config, keys, name)
         except NobodyFound as nobody:
             unsampled.append((name, str(nobody)))
+            continue
+        contexts += 1
+        samples.extend(found)
+        unsampled.extend((name, why) for why in lacking)
     return Samples(tuple(samples), tuple(unsampled))
 
 
@@ -69,30 +72,43 @@ def _audiences(config: FlagConfig) -> dict[str, tuple[str, ...]]:
     return single | {"+".join(keys): keys for keys in joined if len(keys) > 1}
 
 
-def _members(config: FlagConfig, keys: tuple[str, ...], name: str) -> list[Sample]:
-    """A member of all these segments per bucket (per id where only listed ones do). Raises `NobodyFound`."""
+def _members(config: FlagConfig, keys: tuple[str, ...], name: str) -> tuple[list[Sample], list[str]]:
+    """A member of all these segments per bucket (per id where only listed ones do), and what is lacking.
+
+    Raises `NobodyFound`.
+    """
     if any(key not in config.segments for key in keys):
         raise NobodyFound("not in the snapshot")
     segments = [config.segments[key] for key in keys]
     wanted = membership_of(segments)
-    ids = wanted.entity_ids or _entities(config.key, wanted.prefix, wanted.suffix).values()
-    found = [
-        Sample(entity_id, bucket(entity_id, config.key), wanted.context, name)
-        for entity_id in ids
-        if all(is_member(segment, wanted.context, entity_id) for segment in segments)
-    ]
-    if not found:
-        raise NobodyFound("the context that was built is not a member")
-    return found
+
+    def belongs(entity_id: str) -> bool:
+        return all(is_member(segment, wanted.context, entity_id) for segment in segments)
+
+    lacking: list[str] = []
+    if wanted.entity_ids is not None:
+        ids = [entity_id for entity_id in wanted.entity_ids if belongs(entity_id)]
+    else:
+        ids = list(_one_per_bucket(config.key, wanted.prefix, wanted.suffix, belongs).values())
+        if len(ids) < BUCKETS:
+            lacking.append(f"a member was found in {len(ids)} of {BUCKETS} buckets only")
+    return [Sample(one, bucket(one, config.key), wanted.context, name) for one in ids], lacking
 
 
-@lru_cache(maxsize=64)
-def _entities(flag_key: str, prefix: str, suffix: str) -> Mapping[int, str]:
-    """For each bucket, 0 first, the first id `<prefix>rollback-proof-<n><suffix>` that falls into it."""
+@lru_cache(maxsize=16)
+def _entities(flag_key: str) -> Mapping[int, str]:
+    """For each bucket the id that stands for everybody in it."""
+    return _one_per_bucket(flag_key, "", "", lambda _: True)
+
+
+def _one_per_bucket(flag_key: str, prefix: str, suffix: str, belongs: Callable[[str], bool]) -> Mapping[int, str]:
+    """For each bucket, 0 first, the first id `<prefix>rollback-proof-<n><suffix>` in it that `belongs`."""
     found: dict[int, str] = {}
     for number in range(_MAX_SEARCHED):
         entity_id = f"{prefix}{ENTITY_STEM}{number}{suffix}"
-        found.setdefault(bucket(entity_id, flag_key), entity_id)
-        if len(found) == BUCKETS:
-            break
+        at = bucket(entity_id, flag_key)
+        if at not in found and belongs(entity_id):
+            found[at] = entity_id
+            if len(found) == BUCKETS:
+                break
     return dict(sorted(found.items()))

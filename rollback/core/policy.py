@@ -1,7 +1,7 @@
 """The policies as frozen models: what a severity means, and what a feature is.
 
-Text in a file becomes these through `rollback.policy_files`. Every field is documented with its unit, its
-default's reason and what null means; `rollback policy schema` prints that.
+Text in a file becomes these through `rollback.policy_files`. Every field is documented with its unit, its default's
+reason and what null means; `rollback policy schema` prints that.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ Line = Annotated[str, Field(min_length=1, max_length=500)]
 def policy_hash(model: PolicyModel) -> str:
     """SHA-256, in hex, of what a policy says, as canonical JSON (RFC 8785): what a case pins.
 
-    Two files that say the same in other words (`120s` and `2m`, another order of fields) have one hash. A
-    secret counts as set or not set, so that a new token is not a new policy.
+    Two files that say the same in other words (`120s` and `2m`, another order of fields) have one hash. A secret
+    counts as set or not set, so that a new token is not a new policy.
     """
     return hashlib.sha256(rfc8785.dumps(plain(model))).hexdigest()
 

@@ -25,8 +25,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 def parse_duration(value: object) -> timedelta:
-    """The duration that a policy file means: a number of seconds, or text such as `30s`, `5m`, `2h`, `1d`,
-    `500ms`.
+    """The duration that a policy file means: a number of seconds, or text such as `30s`, `5m`, `2h`, `1d`, `500ms`.
 
     Zero is allowed; more than ten years is not. Raises ValueError with a sentence that says what is expected.
     """
@@ -67,8 +66,8 @@ def format_duration(duration: timedelta) -> str:
 def parse_boolean(value: object) -> bool:
     """Yes or no: YAML 1.2's `true` and `false`, or the same words as text (from a variable).
 
-    `on`, `off`, `yes`, `no`, 0 and 1 are refused, because what they mean depends on who reads them.
-    Raises ValueError with a sentence that says what is expected.
+    `on`, `off`, `yes`, `no`, 0 and 1 are refused, because what they mean depends on who reads them. Raises ValueError
+    with a sentence that says what is expected.
     """
     if isinstance(value, bool):
         return value

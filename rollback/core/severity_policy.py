@@ -174,8 +174,7 @@ class Force(PolicyModel):
 
 
 class SeverityPolicy(PolicyModel):
-    """Policy of one severity: `critical.yaml`, `high.yaml` or `low.yaml`, or another file that a feature
-    names."""
+    """Policy of one severity: `critical.yaml`, `high.yaml` or `low.yaml`, or another file that a feature names."""
 
     severity: Severity = Field(description="For which severity this policy is.")
     summary: Line = Field(description="What it does, in one sentence for people.")

@@ -48,7 +48,7 @@ class Target:
     """A read-back as a policy has it, also with addresses that a policy would refuse."""
 
     url: str | None
-    assertions: tuple[Condition, ...] = (Condition(**OFF_WHEN),)
+    assertions: tuple[Condition, ...] = (Condition("data.features[name=sm_release].value", False),)
     method: str = "GET"
     timeout: timedelta = timedelta(seconds=20)
     unknown_because: str | None = None

@@ -18,7 +18,7 @@ from rollback.adapters.client_views.engine import EngineClientView
 from rollback.adapters.flipt_http import Tls, TokenSource
 from rollback.core.contexts import samples_for
 from rollback.core.flag import FlagConfig, FlagRef, FlagType, Polarity, Rollout
-from rollback.ports import Sighting
+from rollback.ports import Sample, Sighting
 from rollback.sandbox import Fault, FliptServer
 from tests.client_views.answer_server import AnswerServer, Asked, Reply, hang, json_reply, make_authority
 from tests.client_views.documents import declarative, snapshot
@@ -251,7 +251,7 @@ def test_a_refused_connection_with_rust_backtrace_set_aborts_nothing(view_of: Ma
     # The proxy variable keeps the child from looking first, so that the engine itself meets the refusal.
     environment = {**os.environ, "RUST_BACKTRACE": "1", "https_proxy": "http://127.0.0.1:1"}
     view = view_of(f"http://127.0.0.1:{free_port()}", environment=environment)
-    words = said(look(view, seconds=1.5))
+    words = said(look(view, seconds=1.0))
     assert "SIGABRT" not in words
     assert "in time" in words or "retries" in words
 
@@ -284,6 +284,25 @@ def test_an_answer_that_is_no_snapshot_with_the_flag_is_an_error_and_never_off(
 ) -> None:
     server.answer = lambda _: reply
     assert said(look(view_of(server.url)))
+
+
+def test_one_sample_that_cannot_be_evaluated_is_an_error_and_the_others_count(
+    view_of: MakeView, server: AnswerServer
+) -> None:
+    samples = (*SAMPLES[:3], Sample(" ", 0))
+    seen = view_of(server.url).evaluate(REF, Polarity(), samples, deadline=time.monotonic() + 20)
+    assert seen.evaluated == 3
+    assert "entity_id" in seen.errors[0]
+
+
+def test_a_child_that_ignores_the_end_of_its_input_is_ended_all_the_same(view_of: MakeView) -> None:
+    view = view_of("http://127.0.0.1:1", command=python("import time; time.sleep(60)"))
+    view.prepare()
+    assert view.pid is not None
+    process = view.pid
+    view.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(process, 0)
 
 
 def test_a_server_that_fails_once_is_asked_again_by_the_engine(view_of: MakeView) -> None:

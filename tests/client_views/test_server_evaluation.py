@@ -86,7 +86,10 @@ NOT_A_BOOLEAN = {"type": "BOOLEAN_EVALUATION_RESPONSE_TYPE", "booleanResponse": 
 NEW_KIND = {"type": "GRADUAL_EVALUATION_RESPONSE_TYPE", "gradualResponse": {"flagKey": "sm"}}
 
 
-@pytest.mark.parametrize("odd", [ERROR, OTHER_FLAG, NO_VALUE, NOT_A_BOOLEAN, NEW_KIND, {}, {"type": 1}])
+NO_MATCH = {"type": "VARIANT_EVALUATION_RESPONSE_TYPE", "variantResponse": {"flagKey": "sm", "variantKey": ""}}
+
+
+@pytest.mark.parametrize("odd", [ERROR, NO_MATCH, OTHER_FLAG, NO_VALUE, NOT_A_BOOLEAN, NEW_KIND, {}, {"type": 1}])
 def test_one_odd_answer_in_a_batch_is_an_error_and_the_others_count(server: AnswerServer, odd: dict[str, Any]) -> None:
     first = SAMPLES[0].entity_id
     server.answer = batch(lambda asked: odd if (asked["entityId"], asked["context"]) == (first, {}) else off(asked))
@@ -149,6 +152,18 @@ def test_a_server_without_the_batch_path_is_asked_one_by_one(kind: FlagType) -> 
         assert seen.complete(len(SAMPLES)), seen.errors
         assert seen.served == ()
         assert flipt.count("POST", f"/evaluate/v1/{kind.value}") == len(SAMPLES)
+
+
+def test_a_server_that_takes_neither_kind_of_question_is_an_error(server: AnswerServer) -> None:
+    def answer(asked: Asked) -> Reply:
+        if asked.path.endswith("/batch"):
+            return Reply(404, b"404 page not found")
+        return json_reply({"code": 3, "message": "flag type invalid"}, 400)
+
+    server.answer = answer
+    seen = look(server.url)
+    assert seen.evaluated == 0
+    assert "flag type invalid" in seen.errors[0]
 
 
 def test_a_missing_flag_is_not_taken_for_a_missing_batch_path() -> None:

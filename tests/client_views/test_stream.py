@@ -191,6 +191,11 @@ def test_a_refusal_is_said_with_its_status(server: AnswerServer, status: int) ->
     assert str(status) in watch(server.url).why_not
 
 
+def test_a_refusal_that_is_no_flipts_is_said(server: AnswerServer) -> None:
+    server.answer = lambda _: Reply(502, b"<html>bad gateway</html>")
+    assert "502" in watch(server.url).why_not
+
+
 def test_a_predicate_that_raises_is_a_reason_and_no_exception(server: AnswerServer) -> None:
     server.answer = pieces(line(OFF))
 

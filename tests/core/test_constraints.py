@@ -61,6 +61,8 @@ NOT_MET = [
     ("boolean", "true", "", "1"),
     ("datetime", "eq", "2026-11-23", "2026-11-23"),  # the engine wants RFC 3339
     ("datetime", "lt", "2026-11-23T00:00:00.5Z", "2026-11-23T00:00:00Z"),  # the engine drops fractions
+    ("datetime", "eq", "2026-02-30T00:00:00Z", "2026-02-30T00:00:00Z"),  # no such day
+    ("datetime", "eq", "0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00+14:00"),  # before all time, in UTC
     ("colour", "eq", "red", "red"),
 ]
 

@@ -111,6 +111,22 @@ def test_an_entity_id_with_a_prefix_is_found_for_every_bucket() -> None:
     assert all(one.entity_id.startswith("tester:") for one in samples_for(config).samples if one.segment)
 
 
+def test_an_entity_id_that_must_not_contain_a_digit_is_still_found_for_every_bucket() -> None:
+    others = Segment(
+        "others", True, (Constraint("entity_id", "", "notcontains", "1"), Constraint("entity_id", "", "neq", "x"))
+    )
+    config = boolean(Rollout(True, segments=("others",)), known=(others,))
+    assert everyone_of(config, "others") == list(range(BUCKETS))
+    assert samples_for(config).unsampled == ()
+
+
+def test_buckets_in_which_no_member_is_found_are_listed() -> None:
+    barred = tuple(Constraint("entity_id", "", "notcontains", digit) for digit in "123456789")
+    config = boolean(Rollout(True, segments=("few",)), known=(Segment("few", True, barred),))
+    assert len(everyone_of(config, "few")) == 1
+    assert samples_for(config).unsampled == (("few", "a member was found in 1 of 100 buckets only"),)
+
+
 def test_a_reason_never_quotes_a_constraints_value() -> None:
     secret = Segment(
         "named", True, (Constraint("entity_id", "", "eq", "jane@va.gov"), Constraint("entity_id", "", "eq", "x"))

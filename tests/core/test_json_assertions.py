@@ -92,6 +92,12 @@ def test_failures_come_in_order_and_only_those() -> None:
     assert [failure.assertion for failure in check(TOGGLES, asked)] == [asked[0], asked[2]]
 
 
+def test_an_assertion_reads_as_a_sentence() -> None:
+    assert str(JsonAssertion("a.b", Operator.IN, [1, "x"])) == 'a.b in [1, "x"]'
+    assert str(JsonAssertion("a", Operator.EXISTS)) == "a exists"
+    assert str(JsonAssertion("", Operator.EXISTS, False)) == "the document does not exist"
+
+
 def test_a_failure_says_what_was_expected_and_quotes_nothing_of_the_answer() -> None:
     private = {"messages": [{"subject": "my test results"}], "total": 31337}
     wrong = [

@@ -97,6 +97,10 @@ def test_a_duration_survives_being_written(duration: timedelta) -> None:
     assert parse_duration(format_duration(duration)) == duration
 
 
+def test_a_duration_from_code_is_itself() -> None:
+    assert parse_duration(timedelta(minutes=3)) == timedelta(minutes=3)
+
+
 @pytest.mark.parametrize("duration", [timedelta(seconds=-1), timedelta(days=4000)])
 def test_a_duration_from_code_has_the_same_bounds(duration: timedelta) -> None:
     with pytest.raises(ValueError, match="between 0 and"):

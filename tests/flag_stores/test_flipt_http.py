@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rollback.adapters.flipt_http import AnswerLost, BadRequest, FliptHttp, PathUnknown, TokenSource, TryAgain
+from rollback.adapters.flipt_http import AnswerLost, BadRequest, FliptHttp, PathUnknown
 from rollback.errors import (
     ConfigurationError,
     Conflict,
@@ -21,25 +19,8 @@ from rollback.errors import (
     StoreRefused,
     StoreUnreachable,
 )
+from tests.flag_stores.one_call import SECRET, asked, soon
 from tests.flag_stores.raw_server import Behaviour, RawServer, Visit
-
-SECRET = "s3cret-token-that-must-not-show"  # noqa: S105
-
-
-def soon(seconds: float = 5.0) -> float:
-    return time.monotonic() + seconds
-
-
-def asked(behaviour: Behaviour, *, write: bool = False, limit: float = 5.0, **options: Any) -> tuple[Any, RawServer]:
-    """What comes of one request to a server that behaves so: the answer or the error."""
-    with RawServer(behaviour) as server:
-        http = FliptHttp(server.url, **options)
-        try:
-            return http.request("PUT" if write else "GET", "/x", deadline=soon(limit), expects_write=write), server
-        except Exception as error:
-            return error, server
-        finally:
-            http.close()
 
 
 @pytest.fixture
@@ -212,6 +193,7 @@ def test_requests_share_one_connection() -> None:
         (404, {"code": 5, "message": 'flag "a/b" not found'}, FlagMissing, 'flag "a/b" not found'),
         (404, b"404 page not found", PathUnknown, "page not found"),
         (404, {"error": "no such host"}, PathUnknown, "no such host"),
+        (404, {"code": 5, "message": "Not Found", "details": []}, PathUnknown, "Not Found"),
         (409, {"code": 10, "message": "head has changed"}, Conflict, "head has changed"),
         (413, b"too large", StoreRefused, "too large"),
         (501, {"code": 12, "message": "not implemented"}, StoreRefused, "not implemented"),
@@ -256,115 +238,6 @@ def test_a_servers_words_are_cut_and_cannot_move_the_cursor() -> None:
     assert len(error.message) < 350
 
 
-# -- the token --------------------------------------------------------------------------------------------------------
-
-
-def authorizations(server: RawServer) -> list[str | None]:
-    return [visit.headers.get("authorization") for visit in server.visits]
-
-
-@pytest.mark.parametrize(
-    ("token", "header"),
-    [("abc", "Bearer abc"), ("Bearer abc", "Bearer abc"), ("JWT abc", "JWT abc"), (" abc\n", "Bearer abc")],
-)
-def test_a_token_is_sent_as_bearer_unless_it_names_its_scheme(token: str, header: str) -> None:
-    _, server = asked(lambda visit: visit.answer(200, {}), token=TokenSource.value(token))
-    assert authorizations(server) == [header]
-
-
-def test_without_a_token_no_header_is_sent() -> None:
-    _, server = asked(lambda visit: visit.answer(200, {}), token=TokenSource.none())
-    assert authorizations(server) == [None]
-
-
-def knows_only(token: str) -> Behaviour:
-    def behaviour(visit: Visit) -> None:
-        is_known = visit.headers.get("authorization") == f"Bearer {token}"
-        visit.answer(200 if is_known else 401, {} if is_known else {"code": 16, "message": "not authenticated"})
-
-    return behaviour
-
-
-def test_a_rotated_token_file_is_read_again_after_a_refusal_and_a_write_goes_through(tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("old\n")
-    with RawServer(knows_only("new")) as server:
-        http = FliptHttp(server.url, TokenSource.file(file))
-        with pytest.raises(StoreRefused):
-            http.request("GET", "/x", deadline=soon())
-        file.write_text("new\n")
-        assert http.request("PUT", "/x", deadline=soon(), expects_write=True).status == 200
-        http.close()
-    assert authorizations(server) == ["Bearer old", "Bearer old", "Bearer new"]
-
-
-def test_a_token_that_cannot_change_is_not_sent_twice() -> None:
-    error, server = asked(knows_only("other"), token=TokenSource.value("mine"))
-    assert isinstance(error, StoreRefused)
-    assert "ROLLBACK_FLIPT_TOKEN" in error.next
-    assert len(server.visits) == 1
-
-
-def test_a_token_command_runs_without_a_shell(tmp_path: Path) -> None:
-    witness = tmp_path / "shell-was-here"
-    command = f"{sys.executable} -c \"print('from-command')\" ; touch {witness}"
-    _, server = asked(lambda visit: visit.answer(200, {}), token=TokenSource.command(command))
-    assert authorizations(server) == ["Bearer from-command"]
-    assert not witness.exists()
-
-
-@pytest.mark.parametrize(
-    ("script", "words"),
-    [
-        (f"import sys; print('{SECRET}'); sys.exit(3)", "exit code 3"),
-        (f"import time; print('{SECRET}', flush=True); time.sleep(60)", "did not end within"),
-        ("pass", "is empty"),
-    ],
-)
-def test_a_token_command_that_fails_says_so_without_what_it_printed(script: str, words: str) -> None:
-    source = TokenSource.command(f'{sys.executable} -c "{script}"', seconds=0.5)
-    error, server = asked(lambda visit: visit.answer(200, {}), token=source)
-    assert isinstance(error, ConfigurationError)
-    assert words in error.message
-    assert SECRET not in f"{error.message} {error.next} {source!r}"
-    assert server.visits == []
-
-
-def test_a_program_that_is_not_there_is_a_configuration_error() -> None:
-    error, _ = asked(lambda visit: visit.answer(200, {}), token=TokenSource.command("no-such-program-here"))
-    assert isinstance(error, ConfigurationError)
-
-
-def test_a_missing_token_file_is_a_configuration_error_that_names_it(tmp_path: Path) -> None:
-    error, _ = asked(lambda visit: visit.answer(200, {}), token=TokenSource.file(tmp_path / "gone"))
-    assert isinstance(error, ConfigurationError)
-    assert str(tmp_path / "gone") in error.message
-
-
-@pytest.mark.parametrize("token", ["two\nlines", "nul\x00byte", "ümlaut"])
-def test_a_token_that_no_header_can_hold_is_refused_without_showing_it(token: str) -> None:
-    error, server = asked(lambda visit: visit.answer(200, {}), token=TokenSource.value(f"{SECRET}{token}"))
-    assert isinstance(error, ConfigurationError)
-    assert SECRET not in error.message
-    assert server.visits == []
-
-
-@pytest.mark.parametrize("status", [200, 400, 401, 403, 500, 502])
-def test_a_server_that_echoes_the_token_does_not_get_it_into_a_message(status: int) -> None:
-    def behaviour(visit: Visit) -> None:
-        visit.answer(status, f"<p>{visit.headers['authorization']}</p>".encode(), content_type="text/html")
-
-    for write in (False, True):
-        error, _ = asked(behaviour, token=TokenSource.value(SECRET), write=write)
-        told = error.error.message if isinstance(error, AnswerLost) else error.message
-        assert SECRET not in told
-        assert "[token]" in told
-
-
-def test_the_token_is_in_no_repr() -> None:
-    assert SECRET not in repr(TokenSource.value(SECRET))
-
-
 # -- the address --------------------------------------------------------------------------------------------------------
 
 
@@ -396,92 +269,3 @@ def test_a_proxy_in_the_environment_that_cannot_be_used_is_a_configuration_error
     monkeypatch.setenv("ALL_PROXY", "nonsense://127.0.0.1:1")
     with pytest.raises(ConfigurationError, match="proxy"):
         FliptHttp("http://127.0.0.1:9").request("GET", "/x", deadline=soon())
-
-
-# -- trying again -----------------------------------------------------------------------------------------------------
-
-
-class StillClock:
-    """A clock that moves only when somebody sleeps."""
-
-    def __init__(self) -> None:
-        self.at = 100.0
-        self.slept: list[float] = []
-
-    def monotonic(self) -> float:
-        return self.at
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.at += seconds
-
-
-def retried(errors: list[Exception], *, seconds: float) -> tuple[Any, StillClock, list[tuple[float, RollbackError]]]:
-    """What comes of a call that fails with these errors and then works."""
-    clock, told = StillClock(), list[tuple[float, RollbackError]]()
-    http = FliptHttp(
-        "http://127.0.0.1:9",
-        monotonic=clock.monotonic,
-        sleep=clock.sleep,
-        on_wait=lambda left, error: told.append((left, error)),
-    )
-    failures = iter(errors)
-
-    def call() -> str:
-        for failure in failures:
-            raise failure
-        return "done"
-
-    try:
-        return http.retry(call, deadline=clock.at + seconds), clock, told
-    except RollbackError as error:
-        return error, clock, told
-
-
-def test_what_works_at_once_costs_no_wait() -> None:
-    result, clock, told = retried([], seconds=60)
-    assert (result, clock.slept, told) == ("done", [], [])
-
-
-def test_an_unreachable_store_is_tried_again_and_the_countdown_is_told() -> None:
-    errors: list[Exception] = [StoreUnreachable(f"no {n}") for n in range(8)]
-    result, clock, told = retried(errors, seconds=60)
-    assert result == "done"
-    assert all(seconds <= 1.0 for seconds in clock.slept)
-    assert [left for left, _ in told] == sorted((left for left, _ in told), reverse=True)
-    assert {error for _, error in told} == set(errors)
-
-
-def test_waits_grow_but_the_last_try_comes_close_to_the_deadline() -> None:
-    result, clock, _ = retried([StoreUnreachable(f"no {n}") for n in range(500)], seconds=60)
-    assert isinstance(result, StoreUnreachable)
-    assert clock.at > 100 + 60 - 0.5
-    assert clock.at <= 100 + 60
-    assert int(result.message.removeprefix("no ")) < 100
-
-
-def test_the_server_says_when_to_come_back_and_nobody_comes_earlier() -> None:
-    result, clock, _ = retried([StoreUnreachable("busy", retry_after=7.0)], seconds=60)
-    assert result == "done"
-    assert clock.at >= 107.0
-
-
-def test_when_the_server_wants_longer_than_there_is_time_the_wait_is_not_begun() -> None:
-    result, clock, _ = retried([StoreUnreachable("busy", retry_after=600.0)], seconds=60)
-    assert isinstance(result, StoreUnreachable)
-    assert clock.slept == []
-
-
-@pytest.mark.parametrize(
-    "error", [StoreRefused("no"), FlagMissing("none"), Conflict("changed"), ConfigurationError("?")]
-)
-def test_what_no_wait_can_mend_is_not_tried_again(error: RollbackError) -> None:
-    result, clock, told = retried([error], seconds=60)
-    assert result is error
-    assert (clock.slept, told) == ([], [])
-
-
-def test_giving_up_says_what_was_wrong_last() -> None:
-    last = Conflict("it keeps changing")
-    result, _, _ = retried([TryAgain(last) for _ in range(500)], seconds=1)
-    assert result is last

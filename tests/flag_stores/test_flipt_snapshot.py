@@ -84,7 +84,7 @@ def test_a_replica_that_stumbles_is_asked_again_and_one_that_is_gone_is_unreacha
 
 def test_a_replica_that_does_not_know_the_token_refuses() -> None:
     with (
-        FliptServer(api="v2", seed=SEED, token="right") as server,  # noqa: S106
+        FliptServer(api="v2", seed=SEED, token="right") as server,
         reader(server.url, TokenSource.value("wrong")) as snapshots,
         pytest.raises(StoreRefused),
     ):

@@ -32,10 +32,14 @@ class Authority:
 
     def issue(self, name: str) -> tuple[Path, Path]:
         """A certificate for host `name` and its key."""
+        (self.folder / f"{name}.ext").write_text(f"subjectAltName=DNS:{name}\nbasicConstraints=CA:FALSE\n")
         self.run(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
-            *("-CA", "ca.pem", "-CAkey", "ca.key", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"),
-            *("-addext", "basicConstraints=critical,CA:FALSE", "-keyout", f"{name}.key", "-out", f"{name}.pem"),
+            *("req", "-new", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={name}"),
+            *("-keyout", f"{name}.key", "-out", f"{name}.csr"),
+        )
+        self.run(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"),
+            *("-days", "2", "-sha256", "-extfile", f"{name}.ext", "-out", f"{name}.pem"),
         )
         return self.folder / f"{name}.pem", self.folder / f"{name}.key"
 
@@ -44,7 +48,7 @@ class Authority:
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     made = Authority(tmp_path_factory.mktemp("tls"), require_program("openssl"))
     made.run(
-        *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"),
+        *("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-sha256"),
         *("-subj", "/CN=Test authority", "-keyout", "ca.key", "-out", "ca.pem"),
     )
     return made
@@ -132,7 +136,7 @@ def test_files_that_cannot_be_used_are_configuration_errors_that_name_them(
 
 def test_a_key_with_a_password_fails_instead_of_asking_at_the_terminal(authority: Authority) -> None:
     certificate, key = authority.issue("locked")
-    authority.run("pkey", "-in", key.name, "-aes256", "-passout", "pass:x1y2z3", "-out", "locked-with-password.key")
+    authority.run("rsa", "-in", key.name, "-aes256", "-passout", "pass:x1y2z3", "-out", "locked-with-password.key")
     with pytest.raises(ConfigurationError):
         Tls(cert=certificate, key=authority.folder / "locked-with-password.key").context()
 

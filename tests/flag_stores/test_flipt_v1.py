@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from rollback.adapters.flag_stores.flipt_v1 import FliptV1FlagStore
 from rollback.adapters.flipt_http import FliptHttp
 from rollback.core import exposure as exposures
-from rollback.core.flag import FlagRef, Rollout
+from rollback.core.flag import FlagRef, Polarity, Rollout
 from rollback.errors import FlagMissing, StoreRefused, Unsettled
 from rollback.sandbox import Fault, FliptServer
 from tests.contracts.flag_store_benches import BOOLEAN, SEED
@@ -180,7 +181,7 @@ def test_a_put_of_the_flag_sends_every_field_that_would_else_be_erased() -> None
     with RawServer(behaviour) as server:
         store = FliptV1FlagStore(FliptHttp(server.url))
         base = store.read(FlagRef("default", "mhv", "vf"), deadline=soon())
-        control_is_off = exposures.Polarity(on_variants=frozenset({"on"}))
+        control_is_off = Polarity(on_variants=frozenset({"on"}))
         store.write(base, exposures.kill(base.config, control_is_off, FIRST), deadline=soon())
         store.close()
     [body] = sent
@@ -194,16 +195,12 @@ def test_a_default_that_is_no_variant_is_refused_before_anything_is_written() ->
     with opened("v1") as (bench, _):
         ref = FlagRef("default", "mhv", "vf")
         base = bench.store.read(ref, deadline=soon())
-        from dataclasses import replace
-
         with pytest.raises(StoreRefused, match="no variant nope"):
             bench.store.write(base, replace(base.config, default_variant="nope"), deadline=soon())
         assert bench.server.count("PUT|POST|DELETE") == 0
 
 
 def test_an_unsafe_change_is_refused_before_anything_is_written() -> None:
-    from dataclasses import replace
-
     with opened("v1") as (bench, base):
         with pytest.raises(StoreRefused, match="cannot be made safely"):
             bench.store.write(base, replace(base.config, rollouts=base.config.rollouts[::-1]), deadline=soon())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,12 +67,12 @@ def writes_of(api: str, change: Change) -> int:
 @each_change
 @pytest.mark.parametrize("fault", [Fault.lost_answer, Fault.reset], ids=["lost answer", "reset"])
 def test_a_write_that_breaks_at_any_step_is_settled_by_reading_back_and_never_doubled(
-    api: str, change: Change, fault: type[Fault]
+    api: str, change: Change, fault: Callable[..., Fault]
 ) -> None:
     for step in range(writes_of(api, change)):
         with opened(api, change) as (bench, base):
             desired = change.wanted(base.config)
-            bench.server.faults.add(fault(WRITES, after=step))  # type: ignore[call-arg]
+            bench.server.faults.add(fault(WRITES, after=step))
             after = bench.store.write(base, desired, deadline=bench.deadline())
             assert after.config.rollouts == desired.rollouts
             assert now(bench).rollouts == desired.rollouts
@@ -184,14 +185,14 @@ def test_a_flag_that_is_deleted_meanwhile_is_missing(api: str) -> None:
 def test_a_token_that_rotates_between_read_and_write_does_not_stop_a_kill(api: str, tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first")
-    with FliptServer(api=api, seed=SEED, token="first") as server:  # noqa: S106
+    with FliptServer(api=api, seed=SEED, token="first") as server:
         store = STORES[api](FliptHttp(server.url, TokenSource.file(file)))
         base = store.read(BOOLEAN, deadline=time.monotonic() + 5)
-        server.token = "second"  # noqa: S105
+        server.token = "second"
         file.write_text("second")
         after = store.write(base, kill(base.config), deadline=time.monotonic() + 5)
         assert exposures.exposure(after.config, ON).is_off
-        server.token = "third"  # noqa: S105
+        server.token = "third"
         with pytest.raises(StoreRefused):
             store.read(BOOLEAN, deadline=time.monotonic() + 5)
         store.close()
@@ -219,7 +220,7 @@ def test_what_somebody_adds_before_any_of_our_requests_is_never_undone(
 ) -> None:
     for step in range(requests_of(api, change)):
         with opened(api, change) as (bench, base):
-            added = lambda _: bench.somebody_adds(theirs, in_front=in_front)  # noqa: B023, E731
+            added = lambda _: bench.somebody_adds(theirs, in_front=in_front)  # noqa: E731
             bench.server.faults.add(Fault.edit(after=step, edit=added))
             before = {one.description for one in base.config.rollouts}
             try:
@@ -305,7 +306,7 @@ def test_a_cohort_is_taken_out_again_when_a_newer_kill_turned_up_while_it_was_pu
     for step in range(requests_of("v1", change)):
         with opened("v1", change) as (bench, base):
             bench.server.faults.add(
-                Fault.edit(after=step, edit=lambda _: bench.somebody_adds(FOREIGN_KILL, in_front=True))  # noqa: B023
+                Fault.edit(after=step, edit=lambda _: bench.somebody_adds(FOREIGN_KILL, in_front=True))
             )
             try:
                 bench.store.write(base, cohort(base.config), deadline=bench.deadline())

@@ -276,3 +276,44 @@ def test_what_is_missing_says_why_in_few_words(api: SmApi) -> None:
     api.behave(mode="hang")
     checks = health(endpoint(api.url + FOLDERS, timeout="100ms"), control=refusing_url())
     assert re.fullmatch(r"[a-z0-9 .:;]{10,80}", measured(checks).detail)
+
+
+# -- names that are known, proxies ---------------------------------------------------------------------------------
+
+
+def test_a_name_is_looked_up(api: SmApi) -> None:
+    """`localhost` may have two addresses, and nothing listens at one of them."""
+    found = measured(health(endpoint(api.url.replace("127.0.0.1", "localhost") + FOLDERS)))
+    assert (found.harm, found.detail) == (0.0, "status 200")
+
+
+def test_a_proxy_that_lets_nobody_through_is_not_the_feature(monkeypatch: pytest.MonkeyPatch, api: SmApi) -> None:
+    asked: list[str] = []
+
+    def proxy(request: Request) -> Answer:
+        asked.append(request.method)
+        return Answer(403)
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with answering(proxy) as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        alone = measured(health(endpoint("https://app.invalid/folders")))
+        beside = measured(health(endpoint("https://app.invalid/folders"), control=api.url + CONTROL))
+    assert (alone.harm, alone.detail) == (None, "the proxy gives no connection; never reached")
+    assert (beside.harm, beside.detail) == (1.0, "the proxy gives no connection")
+    assert asked == ["CONNECT", "CONNECT"]
+
+
+def test_a_proxy_that_keeps_us_waiting_is_not_the_feature(monkeypatch: pytest.MonkeyPatch) -> None:
+    with talking(say_nothing) as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        found = measured(health(endpoint("https://app.invalid/folders", timeout="200ms")))
+    assert (found.harm, found.detail) == (None, "no connection within 0.2 s; never reached")
+
+
+def test_proxy_settings_that_cannot_be_used_make_everything_unknown(
+    monkeypatch: pytest.MonkeyPatch, api: SmApi
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "carrier-pigeon://here")
+    found = measured(health(endpoint(api.url + FOLDERS), control=api.url + CONTROL))
+    assert (found.harm, found.detail) == (None, "the round failed on this side: ValueError")

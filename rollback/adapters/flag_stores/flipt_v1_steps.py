@@ -146,7 +146,7 @@ def _next_insertion(new: Sequence[Rollout], base: FlagConfig, current: FlagConfi
     if missing:
         return _creation(missing[0], current, at_front=is_kill)
     ours = [one for one in found if one is not None]
-    if _ranks_are_bad(current) or not _is_in_front(ours, current):
+    if _ranks_are_bad(current) or not _is_in_front(ours, others, current):
         front = [rollout_id(one) for one in ours]
         return Order((*front, *(id_ for id_ in map(rollout_id, current.rollouts) if id_ not in front)))
     return None
@@ -162,12 +162,13 @@ def _creation(rollout: Rollout, current: FlagConfig, *, at_front: bool) -> Step:
     return Order(tuple(rollout_id(one) for one in current.rollouts))
 
 
-def _is_in_front(ours: Sequence[Rollout], current: FlagConfig) -> bool:
-    """Ours come first, in their order; only what says the same to everybody may be ahead."""
+def _is_in_front(ours: Sequence[Rollout], others: Sequence[Rollout], current: FlagConfig) -> bool:
+    """Ours come first, in their order; only what others have added and says the same to everybody may be ahead."""
     order, front = [rollout_id(one) for one in current.rollouts], [rollout_id(one) for one in ours]
     positions = [order.index(id_) for id_ in front]
     ahead = [one for one in current.rollouts[: positions[-1]] if rollout_id(one) not in front]
-    return positions == sorted(positions) and all(is_full(one) and one.value == ours[0].value for one in ahead)
+    agreeing = [rollout_id(one) for one in others if is_full(one) and one.value == ours[0].value]
+    return positions == sorted(positions) and all(rollout_id(one) in agreeing for one in ahead)
 
 
 def _ranks_are_bad(current: FlagConfig) -> bool:
