@@ -96,13 +96,15 @@ def _reference(settings: KillSettings, name: str | None, flag: str | None, envir
     return read_flag_reference(settings.policies, incident["feature"] if incident else name, environ)
 
 
-def policy_digest(session: Session, severity: Severity) -> str:
-    """A hash of the files that the case pins: the feature's, and its severity's. Empty when they cannot be read."""
+def policy_digest(session: Session) -> str:
+    """A hash of what the case pins: the feature's file and the folder's severities, as they are written.
+
+    Empty when the feature has no file. Reading them strictly would cost more than the whole kill.
+    """
     if session.reference.file is None:
         return ""
     digest = hashlib.sha256()
-    severity_file = Path(session.settings.policies) / f"{severity.value}.yaml"
-    for path in (Path(session.reference.file), severity_file):
+    for path in (Path(session.reference.file), *sorted(Path(session.settings.policies).glob("*.yaml"))):
         try:
             digest.update(path.read_bytes())
         except OSError:
@@ -319,7 +321,14 @@ def _effect(session: Session) -> Callable[[float], ProofPart]:
     from rollback.core.policy import EffectCheck as EffectPolicy
 
     policy = EffectPolicy.model_validate(session.reference.effect_check)
-    return EffectCheck(policy).look  # type: ignore[arg-type,call-arg]
+    check = EffectCheck(
+        str(policy.url),
+        [assertion.as_json_assertion() for assertion in policy.assertions],
+        headers=policy.sent_headers(),
+        timeout=policy.timeout.total_seconds(),
+        now=session.clock.now,
+    )
+    return check.look
 
 
 # -- the record ----------------------------------------------------------------------------------------------------

@@ -197,7 +197,11 @@ def _flag_problems(file: FeatureFile, values: Values) -> Iterator[tuple[Place, s
     block = values.data.get("flag")
     if not isinstance(block, dict):
         yield ("flag",), "the section `flag` is missing or cannot be read, so there is no flag to turn off"
-        return
+    else:
+        yield from _block_problems(block)
+
+
+def _block_problems(block: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
     for name in sorted(block.keys() - set(_FLAG_FIELDS)):
         yield ("flag", name), f"unknown field `flag.{name}`: it might be meant to say what on is"
     for name in _FLAG_FIELDS[:3]:

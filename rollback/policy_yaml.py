@@ -20,7 +20,7 @@ MAX_CHARACTERS = 1_000_000
 MAX_VALUES = 20_000
 MAX_DEPTH = 50
 MAX_OPENINGS = 5_000
-"""Brackets and dashes in a file. The C parser calls itself for each level, and would crash the process some way above."""
+"""Brackets and dashes in a file. The C parser calls itself for each level; far above, it would crash the process."""
 
 _TAG = "tag:yaml.org,2002:"
 # YAML 1.2.2, section 10.3.2. Order matters: an int is a float too.

@@ -97,7 +97,7 @@ def test_what_is_said_twice_is_an_error_with_both_lines(tmp_path: Path) -> None:
 def test_tags_that_make_objects_make_nothing(tmp_path: Path) -> None:
     path = feature_file(tmp_path, FEATURE + "access: [!!python/object/apply:os.getcwd []]\n")
     assert any("means nothing here" in one for one in complaints(path))
-    assert read("a: !!int x\nb: !!set {a}\n? [c]\n: 1\n").problems[-1].message == "a key must be text"
+    assert read("a: !!int x\nb: !!set {a}\nd: !x y\n? [c]\n: 1\n").problems[-1].message == "a key must be text"
 
 
 def bomb() -> str:

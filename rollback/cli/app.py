@@ -61,7 +61,22 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Start with: rollback status, rollback disable FEATURE, rollback demo.",
+    epilog="""\b
+Start with: rollback status · rollback disable FEATURE · rollback demo
+
+\b
+Exit codes:
+  0    done
+  1    unexpected
+  2    usage or configuration; also a flag that does not exist
+  3    refused by policy
+  4    not healthy, or not enough evidence; or a disable came in between
+  5    done but not proven, or sent and not settled
+  6    flag store out of reach or refused: certainly nothing changed
+  7    the ledger does not verify (`verify` only)
+  8    journal or ledger cannot be written: returns refuse; `disable` goes on and exits as it would
+  130  interrupted, nothing raised
+""",
 )
 @click.version_option(package_name="rollback-controller", prog_name="rollback")
 @click.option("-v", "--verbose", is_flag=True, help="Log each step to standard error, as JSON when piped.")

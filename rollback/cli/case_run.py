@@ -53,7 +53,7 @@ class Command:
             wanted,
             by=self.session.actor.name,
             reason=self.reason,
-            policy_hash=bootstrap.policy_digest(self.session, wanted),
+            policy_hash=bootstrap.policy_digest(self.session),
             sensitive=sensitive,
         )
         if self.dry_run:

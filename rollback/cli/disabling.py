@@ -191,7 +191,7 @@ def _enter_case(controller: Controller, session: Session, incident_id: str, key:
             session.feature,
             Severity.CRITICAL,
             by=session.actor.name,
-            policy_hash=bootstrap.policy_digest(session, Severity.CRITICAL),
+            policy_hash=bootstrap.policy_digest(session),
         )
     )
     controller.handle(e.DisableCommanded(key, epoch))

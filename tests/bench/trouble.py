@@ -1,4 +1,4 @@
-"""`rollback disable` with journal and ledger locked, read-only, on a full disk or deleted, against one without trouble."""
+"""`rollback disable` with journal and ledger locked, read-only, on a full disk or deleted, against a sound one."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ import pytest
 
 from rollback.adapters.client_views.engine import EngineClientView
 from rollback.adapters.flipt_http import Tls, TokenSource
-from rollback.core.contexts import samples_for
+from rollback.core.contexts import MAX_CONTEXTS, samples_for
 from rollback.core.flag import FlagConfig, FlagRef, FlagType, Polarity, Rollout
 from rollback.ports import Sample, Sighting
 from rollback.sandbox import Fault, FliptServer
@@ -109,6 +109,19 @@ def test_a_child_that_dies_or_talks_nonsense_is_an_error(view_of: MakeView, prog
 def test_a_child_that_does_not_answer_is_an_error_at_the_deadline(view_of: MakeView, program: str) -> None:
     view = view_of("http://127.0.0.1:1", command=python(program))
     assert "in time" in said(look(view, seconds=0.5))
+
+
+def test_a_child_that_stops_listening_is_an_error(view_of: MakeView) -> None:
+    view = view_of("http://127.0.0.1:1", command=python("import os, time; os.close(0); time.sleep(60)"))
+    more_than_a_pipe_holds = SAMPLES * 40
+    seen = view.evaluate(REF, Polarity(), more_than_a_pipe_holds, deadline=time.monotonic() + 20)
+    assert "closed its pipes" in said(seen)
+
+
+def test_the_largest_round_of_samples_is_answered(view_of: MakeView, server: AnswerServer) -> None:
+    samples = SAMPLES * (1 + MAX_CONTEXTS)
+    seen = view_of(server.url).evaluate(REF, Polarity(), samples, deadline=time.monotonic() + 20)
+    assert seen.complete(len(samples))
 
 
 @pytest.mark.parametrize("command", [("/no/such/program",), ("",), (str(Path(__file__).parent),)])
@@ -247,13 +260,13 @@ def test_a_refused_connection_is_said_at_once(view_of: MakeView) -> None:
     assert "refused" in said(look(view_of(f"http://127.0.0.1:{free_port()}")))
 
 
+@pytest.mark.slow
 def test_a_refused_connection_with_rust_backtrace_set_aborts_nothing(view_of: MakeView) -> None:
-    # The proxy variable keeps the child from looking first, so that the engine itself meets the refusal.
+    # The proxy variable keeps the child from looking first, so that the engine itself meets the refusal. It aborts
+    # (or does not) once it has tried for some four seconds.
     environment = {**os.environ, "RUST_BACKTRACE": "1", "https_proxy": "http://127.0.0.1:1"}
-    view = view_of(f"http://127.0.0.1:{free_port()}", environment=environment)
-    words = said(look(view, seconds=1.0))
-    assert "SIGABRT" not in words
-    assert "in time" in words or "retries" in words
+    view = view_of(f"http://127.0.0.1:{free_port()}", environment=environment, timeout=60)
+    assert "retries" in said(look(view, seconds=60))
 
 
 def test_a_server_that_hangs_costs_no_more_than_the_deadline(view_of: MakeView, server: AnswerServer) -> None:

@@ -31,7 +31,7 @@ def closed_port() -> Iterator[int]:
         yield one.getsockname()[1]
 
 
-# -- what was certainly not sent -----------------------------------------------------------------------------------
+# -- what was certainly not sent -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("write", [False, True])
@@ -67,7 +67,7 @@ def test_a_server_that_does_not_speak_tls_is_unreachable_even_for_a_write() -> N
         http.close()
 
 
-# -- what may have been sent ------------------------------------------------------------------------------------------
+# -- what may have been sent -----------------------------------------------------------------------
 
 
 def cut(visit: Visit) -> None:
@@ -129,7 +129,7 @@ def test_what_is_no_json_object_is_refused_and_never_a_traceback(body: bytes) ->
     assert isinstance(asked(lambda visit: visit.answer(200, body))[0], StoreRefused)
 
 
-# -- time -------------------------------------------------------------------------------------------------------------
+# -- time ------------------------------------------------------------------------------------------
 
 
 def drip_the_body(visit: Visit) -> None:
@@ -158,8 +158,13 @@ def test_one_call_takes_no_longer_than_its_own_timeout() -> None:
 
 
 def test_after_a_call_was_given_up_the_next_one_works() -> None:
-    answers = iter([Visit.hang, lambda visit: visit.answer(200, {"fine": True})])
-    with RawServer(lambda visit: next(answers)(visit)) as server:
+    def behaviour(visit: Visit) -> None:
+        if len(server.visits) == 1:
+            visit.hang()
+        else:
+            visit.answer(200, {"fine": True})
+
+    with RawServer(behaviour) as server:
         http = FliptHttp(server.url, timeout=0.2)
         with pytest.raises(StoreUnreachable):
             http.request("GET", "/x", deadline=soon())
@@ -181,7 +186,7 @@ def test_requests_share_one_connection() -> None:
         http.close()
 
 
-# -- what the server says no to ---------------------------------------------------------------------------------------
+# -- what the server says no to --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -238,7 +243,7 @@ def test_a_servers_words_are_cut_and_cannot_move_the_cursor() -> None:
     assert len(error.message) < 350
 
 
-# -- the address --------------------------------------------------------------------------------------------------------
+# -- the address -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_the_segments_of_the_base_stay_known_after_a_write() -> None:
         assert later.config.segments == base.config.segments
 
 
-# -- what goes over the wire, against a server that says what a test wants ---------------------------------------------
+# -- what goes over the wire, against a server that says what a test wants -------------------------
 
 FLAG: dict[str, Any] = {
     "@type": "flipt.core.Flag",
@@ -195,7 +195,7 @@ def test_a_server_that_drips_its_answers_is_unreachable_at_the_deadline() -> Non
         store.close()
 
 
-# -- what is in effect -----------------------------------------------------------------------------------------------
+# -- what is in effect -----------------------------------------------------------------------------
 
 HALF = Rollout(value=True, percentage=50.0)
 BASE = FlagConfig("sm", FlagType.BOOLEAN, enabled=True, rollouts=(HALF,), wire={"key": "sm"})

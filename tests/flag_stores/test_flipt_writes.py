@@ -44,7 +44,7 @@ def requests(bench: FliptBench) -> list[str]:
     return [entry.method for entry in bench.server.log.all()]
 
 
-# -- what it costs ------------------------------------------------------------------------------------------------
+# -- what it costs ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("api", "expected"), [("v1", ["GET", "GET", "POST", "GET", "GET"]), ("v2", ["GET", "PUT"])])
@@ -54,7 +54,7 @@ def test_a_kill_takes_no_request_too_many(api: str, expected: list[str]) -> None
         assert requests(bench) == expected
 
 
-# -- answers that do not come ----------------------------------------------------------------------------------------
+# -- answers that do not come ----------------------------------------------------------------------
 
 
 def writes_of(api: str, change: Change) -> int:
@@ -132,7 +132,7 @@ def test_a_server_that_turns_us_away_for_a_moment_is_tried_again(api: str) -> No
         assert after.config.rollouts == kill(base.config).rollouts
 
 
-# -- refusals ---------------------------------------------------------------------------------------------------------
+# -- refusals --------------------------------------------------------------------------------------
 
 
 @both
@@ -198,7 +198,7 @@ def test_a_token_that_rotates_between_read_and_write_does_not_stop_a_kill(api: s
         store.close()
 
 
-# -- somebody else writes ------------------------------------------------------------------------------------------------
+# -- somebody else writes --------------------------------------------------------------------------
 
 
 def requests_of(api: str, change: Change) -> int:

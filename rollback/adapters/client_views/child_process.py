@@ -111,8 +111,6 @@ class ChildProcess:
                 if stdin in self._ready(selector, deadline):
                     try:
                         rest = rest[os.write(stdin.fileno(), rest[:_CHUNK]) :]
-                    except BlockingIOError:
-                        continue
                     except OSError as error:
                         raise NoAnswer(self._obituary()) from error
 
@@ -162,14 +160,14 @@ class ChildProcess:
         try:
             data = os.read(pipe.fileno(), _CHUNK)
         except BlockingIOError:
-            return True
+            return True  # nothing there
         into.extend(data)
         return bool(data)
 
     def _obituary(self) -> str:
         """How the child ended. It has closed its output or its input, so it ends at once, or is ended."""
         if not self._has_ended():
-            return f"the child process closed its output{self._words()}"
+            return f"the child process closed its pipes{self._words()}"
         code = self._process.returncode
         self._read(self._pipes()[2], self._last_words)
         how = f"exit code {code}"

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from rollback.adapters.flag_stores.declarative_reading import DeclarativeFile, Found, find_flag, parse_file, read_flag
+from rollback.adapters.flag_stores.declarative_values import is_null
+from rollback.adapters.flag_stores.declarative_writing import unknown_fields
 from rollback.adapters.flag_stores.text_splice import CannotSplice
 from rollback.adapters.flag_stores.yaml_nodes import Node
 from rollback.core.flag import FlagConfig, FlagRef, Rollout
 from rollback.errors import ConfigurationError, FlagMissing
-
-_KNOWN_IN_ROLLOUTS = frozenset({"threshold", "segment", "segments", "description"})
 
 
 def place_of(rollout: Rollout, count: int) -> int | None:
@@ -73,21 +73,21 @@ def _same_rollouts(before: Node, after: Node, desired: FlagConfig) -> bool:
         place = place_of(one, len(old.children))
         if place is None:
             continue
-        unknown_before, unknown_after = _unknown(old.children[place]), _unknown(new.children[position])
-        if not _all_same(unknown_before, unknown_after, before, styles=False):
+        unknown = [
+            [part for pair in unknown_fields(node) for part in pair]
+            for node in (old.children[place], new.children[position])
+        ]
+        if not _all_same(unknown[0], unknown[1], before, styles=False):
             return False
     return True
-
-
-def _unknown(rollout: Node) -> list[Node]:
-    pairs = rollout.resolved.pairs()
-    return [part for pair in pairs if pair[0].text not in _KNOWN_IN_ROLLOUTS for part in pair]
 
 
 def _all_same(before: Sequence[Node], after: Sequence[Node], flag: Node, *, styles: bool = True) -> bool:
     """Whether the nodes say the same, written the same way. What an alias takes over from `flag` is compared too."""
 
     def same(one: Node, other: Node) -> bool:
+        if not styles and is_null(one) and is_null(other):
+            return True
         if (one.kind, one.text, one.tag) != (other.kind, other.text, other.tag):
             return False
         if styles and (one.style, one.anchored) != (other.style, other.anchored):

@@ -173,7 +173,7 @@ def _list_edits(edit: _FlagEdit, sequence: Node) -> list[Edit]:
 
     def insert(place: int) -> None:
         if pending:
-            block, flow = [_block(splicer, sequence, one, current) for one in pending], []
+            block = [_block(splicer, sequence, one, current) for one in pending]
             flow = [_flow(splicer, sequence, one, current) for one in pending]
             edits.append(splicer.insert_items(key[0], sequence, place, block, flow))
             pending.clear()
@@ -182,7 +182,7 @@ def _list_edits(edit: _FlagEdit, sequence: Node) -> list[Edit]:
         place = stay.get(position)
         changes = None if place is None else _changes(splicer, sequence.children[place], current[place], one)
         if place is None or changes is None:
-            pending.append(one if place is None else replace(one, wire=None))
+            pending.append(one)
             continue
         insert(place)
         edits += changes
@@ -248,24 +248,23 @@ def _changes(splicer: Splicer, node: Node, now: Rollout, wished: Rollout) -> lis
     return edits
 
 
-def _moved(sequence: Node, rollout: Rollout, current: Sequence[Rollout]) -> Node | None:
-    """The item whose text can be taken as it is."""
-    place = place_of(rollout, len(current))
-    return sequence.children[place] if place is not None and current[place] == rollout else None
-
-
 def _block(splicer: Splicer, sequence: Node, rollout: Rollout, current: Sequence[Rollout]) -> list[str]:
-    item = _moved(sequence, rollout, current)
-    if item is None or sequence.flow:
-        return block_lines(rollout)
-    dash = splicer.dash(sequence, next(index for index, child in enumerate(sequence.children) if child is item))
+    """An item's lines: those that stand in the file when it is only moved."""
+    place = place_of(rollout, len(current))
+    if place is None or current[place] != rollout or sequence.flow:
+        return block_lines(rollout, None if place is None else sequence.children[place])
+    dash, end = splicer.dash(sequence, place), sequence.children[place].end
     indent = splicer.indent(dash) or " " * (dash - splicer.line_start(dash))
-    return [line.removeprefix(indent) for line in re.split(r"\r\n|\n|\r", splicer.text[dash : item.end])]
+    return [line.removeprefix(indent) for line in re.split(r"\r\n|\n|\r", splicer.text[dash:end])]
 
 
 def _flow(splicer: Splicer, sequence: Node, rollout: Rollout, current: Sequence[Rollout]) -> str:
-    item = _moved(sequence, rollout, current)
-    return flow_text(rollout) if item is None or not sequence.flow else splicer.text[item.start : item.end]
+    """The same as one item of a flow list."""
+    place = place_of(rollout, len(current))
+    item = None if place is None else sequence.children[place]
+    if place is None or item is None or current[place] != rollout or not sequence.flow:
+        return flow_text(rollout, item)
+    return splicer.text[item.start : item.end]
 
 
 # -- rollouts, written anew in one line ------------------------------------------------------------------------
@@ -281,7 +280,8 @@ def _rollouts_anew(edit: _FlagEdit) -> list[Edit]:
     texts = []
     for one in desired:
         place = place_of(one, len(current))
-        texts.append(flow_of(items[place]) if place is not None and current[place] == one else flow_text(one))
+        item = None if place is None else items[place]
+        texts.append(flow_of(item) if item and place is not None and current[place] == one else flow_text(one, item))
     text = f"[{', '.join(texts)}]"
     pair = flag.own("rollouts")
     if pair is None:

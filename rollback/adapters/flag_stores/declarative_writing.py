@@ -18,6 +18,7 @@ from rollback.core.flag import Operator, Rollout
 _OPERATOR_NAMES = {Operator.OR: "OR_SEGMENT_OPERATOR", Operator.AND: "AND_SEGMENT_OPERATOR"}
 # Line breaks and marks to YAML, or not printable there, while JSON lets them stand.
 _ESCAPED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")
+_KNOWN = frozenset({"threshold", "segment", "segments", "description"})
 _BREAK = r"(?:\r\n|\n|\r)"
 
 
@@ -33,21 +34,33 @@ def number_text(number: float) -> str:
     return str(int(number)) if number.is_integer() else repr(number)
 
 
-def block_lines(rollout: Rollout) -> list[str]:
-    """A new rollout as the lines of an item of a block list, the dash included."""
+def block_lines(rollout: Rollout, old: Node | None = None) -> list[str]:
+    """A rollout as the lines of an item of a block list, the dash included.
+
+    `old` is the item that it takes the place of: what this program does not know of it is kept.
+    """
     name, body = _body(rollout)
     fields = ", ".join(f"{key}: {value}" for key, value in body.items())
     lines = [f"description: {json_text(rollout.description)}"] if rollout.description else []
     lines.append(f"{name}: {{{fields}}}")
+    lines += [f"{json_text(key.text)}: {flow_of(value)}" for key, value in unknown_fields(old)]
     return [f"{'  ' if number else '- '}{line}" for number, line in enumerate(lines)]
 
 
-def flow_text(rollout: Rollout) -> str:
-    """A new rollout as one item of a flow list, as JSON."""
+def flow_text(rollout: Rollout, old: Node | None = None) -> str:
+    """A rollout as one item of a flow list, as JSON; `old` as for `block_lines`."""
     name, body = _body(rollout)
     fields = ", ".join(f'"{key}": {value}' for key, value in body.items())
-    description = f'"description": {json_text(rollout.description)}, ' if rollout.description else ""
-    return f'{{{description}"{name}": {{{fields}}}}}'
+    parts = [f'"description": {json_text(rollout.description)}'] if rollout.description else []
+    parts.append(f'"{name}": {{{fields}}}')
+    parts += [f"{json_text(key.text)}: {flow_of(value)}" for key, value in unknown_fields(old)]
+    return f"{{{', '.join(parts)}}}"
+
+
+def unknown_fields(rollout: Node | None) -> list[tuple[Node, Node]]:
+    """The keys and values of an item that this program does not know."""
+    pairs = rollout.resolved.pairs() if rollout is not None else ()
+    return [pair for pair in pairs if pair[0].text not in _KNOWN]
 
 
 def _body(rollout: Rollout) -> tuple[str, dict[str, str]]:

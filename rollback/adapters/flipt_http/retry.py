@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from rollback.errors import RollbackError, StoreUnreachable
+from rollback.errors import Conflict, RollbackError, StoreUnreachable
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -19,7 +19,10 @@ T = TypeVar("T")
 FIRST_WAIT = 0.05
 """Seconds: the first wait is drawn from 0 to this, the next from 0 to twice this, and so on."""
 
-LONGEST_WAIT = 5.0
+LONGEST_WAIT = 2.0
+LONGEST_WAIT_FOR_OTHERS = 0.2
+"""Seconds, where the server answers and only others were faster."""
+
 LAST_MOMENT = 0.02
 """Seconds: with less than this left after a wait, another try makes no sense."""
 
@@ -88,10 +91,11 @@ class Patience:
 
         At most half of the time that is left, so that the last try comes close to the deadline.
         """
-        top = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (state.attempt_number - 1))
+        error = _error_of(state)
+        longest = LONGEST_WAIT_FOR_OTHERS if isinstance(error, Conflict) else LONGEST_WAIT
+        top = min(longest, FIRST_WAIT * 2 ** (state.attempt_number - 1))
         left = max(0.0, deadline - self._monotonic())
         drawn = min(random.uniform(0.0, top), left / 2)  # noqa: S311 (spreads load, guards nothing)
-        error = _error_of(state)
         asked = error.retry_after if isinstance(error, StoreUnreachable) else None
         return max(drawn, asked or 0.0)
 
