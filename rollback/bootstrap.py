@@ -282,7 +282,7 @@ def prover(session: Session, started: Sequence[ClientView] | None = None) -> Pro
         session.clock,
         poll_seconds=reference.poll_interval_seconds,
         stream=_stream(session) if reference.streaming else None,
-        effect=_effect(session) if reference.effect_check is not None else None,
+        effect=_effect(session) if reference.effect_check is not None or reference.effect_check_unknown else None,
         file_only=None if replicas else f"off in the {session.store.where}; its readers are unknown",
         not_covered=tuple(surface.name for surface in reference.not_covered),
         readers_unknown=None if reference.clients_known else "the policy does not say who reads the flag",
@@ -319,16 +319,18 @@ def _effect(session: Session) -> Callable[[float], ProofPart]:
     """The application's own read-back."""
     from rollback.adapters.client_views.effect_check import EffectCheck
     from rollback.core.policy import EffectCheck as EffectPolicy
+    from rollback.core.proof import EFFECT, failed_part
 
-    policy = EffectPolicy.model_validate(session.reference.effect_check)
-    check = EffectCheck(
-        str(policy.url),
-        [assertion.as_json_assertion() for assertion in policy.assertions],
-        headers=policy.sent_headers(),
-        timeout=policy.timeout.total_seconds(),
-        now=session.clock.now,
-    )
-    return check.look
+    def cannot_be_asked(_deadline: float) -> ProofPart:
+        return failed_part(EFFECT, "the policy has an effect check that cannot be asked here", session.clock.now())
+
+    if session.reference.effect_check is None:
+        return cannot_be_asked
+    try:
+        policy = EffectPolicy.model_validate(session.reference.effect_check)
+    except ValueError:  # pydantic's, with the section's values in it: those may be secret
+        return cannot_be_asked
+    return EffectCheck(policy, now=session.clock.now).look
 
 
 # -- the record ----------------------------------------------------------------------------------------------------

@@ -79,6 +79,7 @@ class Return:
     reason: str
     until_full: bool = False
     cohort: tuple[str, ...] = ()
+    policy_digest: str = ""
     _digest: str = ""
     _allowed: int = 0
     _epoch: int = 0
@@ -329,7 +330,7 @@ class Return:
 
     @property
     def _basis(self) -> str:
-        return f"{self._incident.policy_hash[:12]}:{self._digest}"
+        return f"{(self.policy_digest or self._incident.policy_hash)[:12]}:{self._digest}"
 
     @property
     def _watch_hint(self) -> str:

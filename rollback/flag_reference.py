@@ -43,7 +43,7 @@ class FlagReference(NamedTuple):
     exist. `clients_known` is False when the policy's list of clients is missing or could not be read: then 120 s is
     assumed, and nobody may claim that all readers follow. `effect_check` is the policy's section with its variables
     filled in (headers may be secret), for `core.policy.EffectCheck`; `None` when there is none or its address is not
-    known. `not_covered` are the surfaces that the flag does not reach. `problems` are sentences about what could not
+    known; `effect_check_unknown` tells the two apart, since a check that cannot be asked is no check that was passed. `not_covered` are the surfaces that the flag does not reach. `problems` are sentences about what could not
     be read; none of them stands in the way of off.
     """
 
@@ -63,6 +63,7 @@ class FlagReference(NamedTuple):
     cohort: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
     effect_check: Mapping[str, Any] | None = None
+    effect_check_unknown: bool = False
     file: str | None = None
     problems: tuple[str, ...] = ()
 
@@ -164,7 +165,8 @@ def _reference(file: FeatureFile, environ: Mapping[str, str]) -> FlagReference:
         aliases=file.aliases,
         cohort=part.cohort(),
         channels=part.channels(),
-        effect_check=part.effect_check(),
+        effect_check=(effect_check := part.effect_check()),
+        effect_check_unknown=part.data.get("effect_check") is not None and effect_check is None,
         file=str(file.path),
         problems=part.all_problems(),
     )

@@ -234,7 +234,15 @@ class _Run:
             reason=self.request.reason,
             until_full=self.request.until_full,
             cohort=tuple(cohort),
+            policy_digest=self._policy_digest(),
         )
+
+    def _policy_digest(self) -> str:
+        """The policy as it is now; when it is not the one that the case pinned, evidence starts from nothing."""
+        now, pinned = bootstrap.policy_digest(self.session), self.controller.require().policy_hash
+        if pinned and now != pinned:
+            self.progress.say("The policy has changed since the case was opened: earlier evidence does not count.")
+        return now
 
     def _lower(self, effect: LowerExposure, why: str) -> bool:
         """A retreat: down first, then the proof. A second signal stops the waiting, not the lowering."""

@@ -144,10 +144,10 @@ def test_a_deadline_that_has_passed_is_unknown(server: AnswerServer) -> None:
 
 
 def test_the_detail_shows_neither_content_nor_query_nor_user(server: AnswerServer) -> None:
-    server.answer = lambda _: json_reply(toggles("jane@va.gov"))
+    server.answer = lambda _: json_reply(toggles("someone@va.gov"))
     part = look(server.url.replace("http://", "http://user:password@"), path="/toggles?cookie_id=secret")
     assert part.status is Status.OPEN
-    for private in ("jane", "secret", "password", "user:"):
+    for private in ("someone", "secret", "password", "user:"):
         assert private not in part.detail
 
 
