@@ -18,6 +18,7 @@ from rollback.core.evidence import Judgement, Verdict
 from rollback.core.ladder import Ladder, Rung, plan
 from rollback.core.machine import Decision
 from rollback.core.model import Incident, Severity, State, Watcher
+from rollback.core.scalars import format_duration
 from rollback.errors import HistoryUnwritable, StoreError
 from rollback.evidence_book import EvidenceBook, Stage
 from rollback.raising import FlagView, Overtaken, check_not_overtaken, raise_to, view
@@ -162,7 +163,7 @@ class Return:
 
     def _title(self, below: Rung | None, index: int, steps: int) -> str:
         where = "off" if below is None else ("cohort" if below.index < 0 else f"{below.percent:g} %")
-        return f"evidence for step {index + 1} of {steps} (now: {where})"
+        return f"step {index + 1} of {steps} (now: {where})"
 
     # -- observing -------------------------------------------------------------------------------------------
 
@@ -226,7 +227,7 @@ class Return:
         detectors = {name: HealthDetector.start(self.policy.gate.p0) for name in self.probe.metrics}
         book = self._book(Stage(99, 1, incident.attempt, incident.fix, self._basis))
         began, length = clock.monotonic(), rule.duration.total_seconds()
-        self.progress.say(f"Monitoring for {rule.duration}; harm turns it down again by itself.")
+        self.progress.say(f"Monitoring for {format_duration(rule.duration)}; harm turns it down again by itself.")
         while (elapsed := clock.monotonic() - began) < length:
             measured = self._observe()
             book.observe(measured)

@@ -43,8 +43,9 @@ class FlagReference(NamedTuple):
     exist. `clients_known` is False when the policy's list of clients is missing or could not be read: then 120 s is
     assumed, and nobody may claim that all readers follow. `effect_check` is the policy's section with its variables
     filled in (headers may be secret), for `core.policy.EffectCheck`; `None` when there is none or its address is not
-    known; `effect_check_unknown` tells the two apart, since a check that cannot be asked is no check that was passed. `not_covered` are the surfaces that the flag does not reach. `problems` are sentences about what could not
-    be read; none of them stands in the way of off.
+    known; `effect_check_unknown` tells the two apart, since a check that cannot be asked is none that was passed.
+    `not_covered` are the surfaces that the flag does not reach. `problems` are sentences about what could not be read;
+    none of them stands in the way of off.
     """
 
     feature: str

@@ -65,6 +65,8 @@ def test_an_entry_that_the_journal_does_not_take_goes_elsewhere_and_into_the_led
     assert history.feed().ok
     assert [row.entry_id for row in history.entries().rows] == ["e1", "e2"]
     assert history.feed().new == 0
+    place.without_database()
+    assert history.entries().pending == ()  # nothing is kept in memory any longer
 
 
 def test_strict_recording_raises_before_anything_is_raised(place: Place) -> None:

@@ -216,6 +216,18 @@ def test_a_journal_that_is_replaced_all_the_time_is_an_error_and_not_a_loop(tmp_
         Journal(path, sync=sync).append(an_entry(1))
 
 
+def test_a_journal_that_another_process_makes_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "rollback.journal"
+
+    def write(fd: int, data: bytes) -> int:
+        if data.startswith(b'{"journal"'):  # ours is being prepared
+            Journal(path).append(an_entry(1))
+        return os.write(fd, data)
+
+    Journal(path, write=write).append(an_entry(2))
+    assert Journal(path).read().entries == (an_entry(1), an_entry(2))
+
+
 def test_processes_that_create_the_journal_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     code = (
         "import sys; from rollback.journal import Journal; from tests.ledgers.entries import an_entry;"

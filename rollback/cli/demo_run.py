@@ -25,7 +25,9 @@ from rollback.errors import RollbackError
 USERS = 200
 """How many pretend users are asked for; every third is a veteran."""
 
-PASSED_ON = frozenset("PATH HOME LANG LC_ALL TERM TMPDIR COLUMNS VIRTUAL_ENV PYTHONPATH RUST_BACKTRACE".split())
+PASSED_ON = frozenset(
+    ("PATH", "HOME", "LANG", "LC_ALL", "TERM", "TMPDIR", "COLUMNS", "VIRTUAL_ENV", "PYTHONPATH", "RUST_BACKTRACE")
+)
 """What children see of this environment: no setting of the user's own reaches the demonstration."""
 
 

@@ -57,19 +57,20 @@ def _figures(judgement: Judgement, rate: float, soak_left: float, time_left: flo
     if not judgement.metrics:
         return "no metric is configured, so there is no data"
     worst = min(judgement.metrics, key=lambda metric: metric.log_e - math.log(metric.bound))
-    parts = [bar(worst), _samples(worst)]
+    parts = [bar(worst)]
     if worst.clean_samples_missing and not worst.passed:
         seconds = worst.clean_samples_missing / rate if rate > 0 else math.inf
-        left = f", {span(seconds)} at this rate" if math.isfinite(seconds) else ""
+        left = f", {span(seconds)}" if math.isfinite(seconds) else ""
         parts.append(f"{worst.clean_samples_missing} clean samples missing{left}")
     if soak_left > 0:
         parts.append(f"soak {span(soak_left)} more")
+    parts.append(_samples(worst))
     if math.isfinite(time_left) and time_left >= 0 and worst.clean_samples_missing:
         parts.append(f"deadline in {span(time_left)}")
     return " · ".join(parts)
 
 
-def bar(metric: MetricFigures, width: int = 20) -> str:
+def bar(metric: MetricFigures, width: int = 12) -> str:
     """E against its bound 1/α on a logarithmic scale."""
     filled = round(max(0.0, min(1.0, metric.log_e / math.log(metric.bound))) * width)
     return f"[{'█' * filled}{'░' * (width - filled)}] E {_power(metric.log_e)} of {metric.bound:.4g}"

@@ -18,7 +18,7 @@ from rollback.core.effects import LowerExposure
 from rollback.core.ladder import plan
 from rollback.core.machine import decide
 from rollback.core.model import Severity, State
-from rollback.core.scalars import parse_duration
+from rollback.core.scalars import format_duration, parse_duration
 from rollback.errors import ConfigurationError, PolicyRefused, RollbackError, Unproven
 from rollback.identity import is_alive, this_process
 from rollback.lowering import carry_out, prove
@@ -212,7 +212,10 @@ class _Run:
         rule = self.policy.force
         length = _duration(self.request.force_for) if self.request.force_for else rule.default
         if length > rule.maximum:
-            raise PolicyRefused(f"A forced return lasts at most {rule.maximum}; {length} was asked for.")
+            raise PolicyRefused(
+                f"A forced return lasts at most {format_duration(rule.maximum)}, not {format_duration(length)}.",
+                next=f"Ask for less: --for {format_duration(rule.maximum)}",
+            )
         until = self.session.clock.now() + length
         self.progress.say(
             f"FORCED: the gate is skipped, the monitor is not; it expires at {when(until)}, and is reviewed."

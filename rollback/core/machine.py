@@ -253,7 +253,8 @@ def _return(incident: Incident, event: Event, now: datetime, nonce: str) -> Deci
         case e.ReturnedInFull():
             return Decision(replace(incident, settled_held=0, proven_at=None, kills=()))
         case e.HarmSeen(why=why):
-            return _retreat(_with_human(incident, f"the feature was harmful on its way back: {why}", now), now, nonce)
+            refuted = replace(incident, one_step=False)  # whoever called it a false alarm was wrong
+            return _retreat(_with_human(refuted, f"the feature was harmful on its way back: {why}", now), now, nonce)
         case e.WatchStopped():
             return _retreat(incident, now, nonce)
         case e.EvidenceEnded(why=why):
@@ -339,6 +340,7 @@ def _lower(incident: Incident, key: str, epoch: int, held: int, now: datetime) -
         watcher=None,
         proven_at=None,
         forced_until=None,
+        one_step=False,
         safe_held=BUCKETS if held == BUCKETS else incident.safe_held,
     )
     return Decision(lowered, (LowerExposure(key, epoch, held),))

@@ -128,6 +128,8 @@ def test_a_second_writer_is_refused_and_not_kept_waiting(tmp_path: Path) -> None
             transaction.append([an_entry(1)])
             with pytest.raises(HistoryUnwritable, match="locked"):
                 other.append([an_entry(2)])
+        with holder.writing(), pytest.raises(HistoryUnwritable, match="locked"):  # from its very beginning
+            other.append([an_entry(2)])
         assert other.append([an_entry(2)]) == 1
     first.close()
     second.close()

@@ -52,6 +52,18 @@ def test_a_rotated_token_file_is_read_again_after_a_refusal_and_a_write_goes_thr
     assert authorizations(server) == ["Bearer old", "Bearer old", "Bearer new"]
 
 
+def test_a_token_file_that_is_gone_when_it_is_needed_again_is_a_refusal_that_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("old")
+    with RawServer(lambda visit: visit.answer(200 if len(server.visits) == 1 else 401, {})) as server:
+        http = FliptHttp(server.url, TokenSource.file(file))
+        http.request("GET", "/x", deadline=soon())
+        file.unlink()
+        with pytest.raises(StoreRefused, match="cannot be read"):
+            http.request("PUT", "/x", deadline=soon(), expects_write=True)
+        http.close()
+
+
 def test_a_token_that_cannot_change_is_not_sent_twice() -> None:
     error, server = asked(knows_only("other"), token=TokenSource.value("mine"))
     assert isinstance(error, StoreRefused)

@@ -13,10 +13,11 @@ from rollback.adapters.flag_stores.flipt_v1 import FliptV1FlagStore
 from rollback.adapters.flipt_http import FliptHttp
 from rollback.core import exposure as exposures
 from rollback.core.flag import FlagRef, Polarity, Rollout
-from rollback.errors import FlagMissing, StoreRefused, Unsettled
+from rollback.core.marker import Marker
+from rollback.errors import Conflict, FlagMissing, StoreRefused, Unsettled
 from rollback.sandbox import Fault, FliptServer
-from tests.contracts.flag_store_benches import BOOLEAN, SEED
-from tests.flag_stores.changes import COHORT, FIRST, ON, SECOND, cohort, kill, now, opened, put
+from tests.contracts.flag_store_benches import BOOLEAN, SEED, FliptBench
+from tests.flag_stores.changes import COHORT, FIRST, ON, SECOND, cohort, kill, now, opened, put, second_kill
 from tests.flag_stores.raw_server import RawServer, Visit
 
 
@@ -145,6 +146,55 @@ def test_a_cohort_that_could_be_created_but_not_ordered_is_said_to_be_done_in_pa
         assert exposures.exposure(now(bench), ON).is_off
         assert exposures.ours(now(bench)) == (FIRST, COHORT)
         put(bench, exposures.without)
+        assert exposures.ours(now(bench)) == ()
+
+
+def edited(bench: FliptBench, marker: Marker, percentage: int) -> None:
+    """Somebody else gives one of our rollouts another percentage."""
+    id_ = next(one["id"] for one in bench.rollouts() if one["description"] == str(marker))
+    body = {"description": str(marker), "threshold": {"percentage": percentage, "value": False}}
+    bench.call("PUT", f"/api/v1/namespaces/mhv/flags/sm/rollouts/{id_}", body)
+
+
+def test_a_restore_stops_in_the_middle_when_somebody_changes_what_was_to_go_next() -> None:
+    with opened("v1") as (bench, _):
+        put(bench, kill)
+        twice = put(bench, second_kill)
+        bench.server.faults.add(Fault.edit("GET", "/rollouts$", after=1, edit=lambda _: edited(bench, SECOND, 99)))
+        with pytest.raises(Unsettled, match="in part"):
+            bench.store.write(twice, exposures.without(twice.config), deadline=soon())
+        assert exposures.ours(now(bench)) == (SECOND,)
+
+
+def test_a_kill_that_somebody_changes_as_soon_as_it_is_there_is_not_taken_out_by_us() -> None:
+    with opened("v1") as (bench, base):
+        bench.server.faults.add(Fault.edit("GET", edit=lambda _: edited(bench, FIRST, 10)))
+        with pytest.raises(Unsettled):
+            bench.store.write(base, kill(base.config), deadline=soon())
+        assert exposures.ours(now(bench)) == (FIRST,)
+
+
+def test_a_cohort_that_cannot_be_taken_out_again_is_not_said_to_be_gone() -> None:
+    with opened("v1") as (bench, _):
+        off = put(bench, kill)
+        theirs = Rollout(value=False, percentage=100.0, description=str(SECOND))
+        added = Fault.edit("GET", "/rollouts$", after=1, edit=lambda _: bench.somebody_adds(theirs, in_front=True))
+        bench.server.faults.add(added)
+        bench.server.faults.add(Fault.status("DELETE", status=403, times=None))
+        with pytest.raises(Unsettled):
+            bench.store.write(off, cohort(off.config), deadline=soon())
+        assert exposures.ours(now(bench)) == (SECOND, FIRST, COHORT)
+        assert exposures.exposure(now(bench), ON).is_off
+
+
+def test_somebody_who_takes_rank_0_again_and_again_ends_in_a_conflict_and_not_in_an_endless_loop() -> None:
+    with opened("v1") as (bench, base):
+        theirs = Rollout(value=True, percentage=1.0, description="mine")
+        again = Fault.edit("POST", times=None, edit=lambda _: bench.somebody_adds(theirs, in_front=True))
+        bench.server.faults.add(again)
+        with pytest.raises(Conflict):
+            bench.store.write(base, kill(base.config), deadline=soon() + 20)
+        assert again.hits < 40
         assert exposures.ours(now(bench)) == ()
 
 

@@ -86,6 +86,16 @@ def test_the_segments_of_the_base_stay_known_after_a_write() -> None:
         assert later.config.segments == base.config.segments
 
 
+def test_segments_that_cannot_be_looked_up_after_a_write_do_not_make_it_fail() -> None:
+    with opened("v2") as (bench, _):
+        base = bench.store.read(BOOLEAN, deadline=bench.deadline(), segments=True)
+        bench.server.faults.add(Fault.conflict("PUT"))
+        bench.server.faults.add(Fault.status("GET", r"flipt\.core\.Segment", status=503, times=None))
+        after = bench.store.write(base, kill(base.config), deadline=bench.deadline())
+        assert exposures.ours(after.config) == (FIRST,)
+        assert after.config.segments == {}
+
+
 # -- what goes over the wire, against a server that says what a test wants -------------------------
 
 FLAG: dict[str, Any] = {
@@ -109,12 +119,16 @@ class Recorded:
             self.answer["revision"] = revision
         self.puts: list[dict[str, Any]] = []
         self.paths: list[str] = []
+        self.refuses = False
 
     def __call__(self, visit: Visit) -> None:
         self.paths.append(visit.path)
         if visit.method == "PUT":
             body = json.loads(visit.body)
             self.puts.append(body)
+            if self.refuses:
+                visit.answer(409, {"code": 10, "message": "head has changed", "details": []})
+                return
             self.answer = {"resource": {"payload": body["payload"]}, "revision": "r2"}
         visit.answer(200, self.answer)
 
@@ -152,6 +166,26 @@ def test_without_a_revision_nothing_is_ever_put(revision: Any) -> None:
         with pytest.raises(StoreRefused, match="revision"):
             store.write(base, kill(base.config), deadline=soon())
     assert server.puts == []
+
+
+def test_a_revision_that_disappears_on_the_way_stops_the_write() -> None:
+    with recorded(FLAG) as (server, store):
+        base = store.read(BOOLEAN, deadline=soon())
+        del server.answer["revision"]
+        server.refuses = True
+        with pytest.raises(StoreRefused, match="no revision any more"):
+            store.write(base, kill(base.config), deadline=soon())
+    assert len(server.puts) == 1
+
+
+def test_a_conflict_without_a_newer_head_is_tried_again_and_stays_a_conflict() -> None:
+    with recorded(FLAG) as (server, store):
+        base = store.read(BOOLEAN, deadline=soon())
+        server.refuses = True
+        with pytest.raises(Conflict):
+            store.write(base, kill(base.config), deadline=time.monotonic() + 0.3)
+    assert len(server.puts) > 1
+    assert {put["revision"] for put in server.puts} == {"r1"}
 
 
 def test_keys_are_escaped_and_cannot_reach_another_path() -> None:

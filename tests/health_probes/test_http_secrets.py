@@ -65,7 +65,7 @@ def test_caches_in_between_and_compression_are_asked_to_stay_out_unless_the_poli
     assert asked_of([], headers={"Cache-Control": "max-age=1"}).headers["cache-control"] == "max-age=1"
 
 
-def test_a_cookie_of_one_answer_is_not_sent_with_the_next_question() -> None:
+def test_a_cookie_is_neither_kept_nor_sent_with_the_next_question() -> None:
     seen: list[Request] = []
 
     def handler(request: Request) -> Answer:
@@ -75,6 +75,8 @@ def test_a_cookie_of_one_answer_is_not_sent_with_the_next_question() -> None:
     with answering(handler) as url, probing(health(endpoint(url))) as probe:
         for _ in range(3):
             probe.measure()
+        assert probe._client is not None
+        assert not list(probe._client.cookies.jar)
     assert len(seen) == 3
     assert not any("cookie" in request.headers for request in seen)
 

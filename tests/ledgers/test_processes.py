@@ -91,7 +91,7 @@ def test_of_400_entries_by_two_processes_with_feeders_at_work_each_is_kept_once(
 
 @pytest.mark.crash
 @pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("scenario", ["first", "usual", "deleted", "corrupt"])
+@pytest.mark.parametrize("scenario", ["first", "usual", "leftover", "deleted", "corrupt"])
 def test_a_feeding_that_is_killed_anywhere_loses_nothing_and_keeps_nothing_twice(
     tmp_path: Path, scenario: str, stride: int
 ) -> None:

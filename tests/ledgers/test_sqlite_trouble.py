@@ -15,6 +15,7 @@ import pytest
 
 from rollback.adapters.ledgers.chains import CHAIN_STARTED
 from rollback.adapters.ledgers.heads import read_heads
+from rollback.adapters.ledgers.set_aside import set_aside
 from rollback.adapters.ledgers.sqlite import SqliteLedger
 from rollback.adapters.ledgers.transaction import LedgerSetAside
 from rollback.adapters.ledgers.verify import verify
@@ -274,6 +275,27 @@ def test_two_corrupt_databases_in_one_second_are_both_kept(path: Path) -> None:
         path.write_bytes(b"garbage" * 1000)
         SqliteLedger(path, now=lambda: NOON).append([an_entry(9)])
     assert len(list(path.parent.glob("rollback.db.corrupt-*"))) == 2
+
+
+def test_a_database_that_another_process_has_replaced_already_is_not_set_aside(path: Path) -> None:
+    filled(path)
+    state = path.stat()
+    assert set_aside(os.fspath(path), (state.st_dev, state.st_ino + 1), NOON) == ""
+    assert ids(path) == ["e1", "e2", "e3"]
+    assert set_aside(f"{path}.gone", (state.st_dev, state.st_ino), NOON) == ""
+    assert set_aside(os.fspath(path), (state.st_dev, state.st_ino), NOON).endswith(".corrupt-20261123T120000Z")
+    assert ids(path) == []
+
+
+def test_a_corrupt_database_that_cannot_be_moved_is_said_with_what_to_do(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "2m") as disk:
+        path = disk / "rollback.db"
+        path.write_bytes(b"garbage" * 1000)
+        state = path.stat()
+        make_read_only(disk)
+        with pytest.raises(HistoryUnwritable, match="is corrupt and cannot be set aside") as caught:
+            set_aside(os.fspath(path), (state.st_dev, state.st_ino), NOON)
+        assert "by hand" in caught.value.next
 
 
 def test_what_lies_beside_a_corrupt_database_goes_with_it(path: Path) -> None:

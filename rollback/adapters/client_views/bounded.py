@@ -13,6 +13,11 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
+AFTERWARDS = 1.0
+"""Seconds that a timeout inside the work should lie behind the limit: so it is the limit that says what was too slow,
+and the thread that is left behind ends soon after."""
+
+
 def within(seconds: float, work: Callable[[], T]) -> T:
     """What `work` returns or raises; `TimeoutError` when it takes longer than `seconds`."""
     task = _Task(work)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from rollback.adapters.client_views.bounded import within
+from rollback.adapters.client_views.bounded import AFTERWARDS, within
 from rollback.adapters.flipt_http.lean import httpx
 from rollback.adapters.flipt_http.tls import Tls, no_tls
 from rollback.core.json_assertions import JsonAssertion, check
@@ -102,7 +102,7 @@ class EffectCheck:
         headers = {"accept": "application/json", **self._read_back.sent_headers()}
         with (
             httpx.Client(verify=verify, follow_redirects=False) as client,
-            client.stream(self._read_back.method, url, headers=headers, timeout=max(0.1, limit)) as response,
+            client.stream(self._read_back.method, url, headers=headers, timeout=limit + AFTERWARDS) as response,
         ):
             body = bytearray()
             for chunk in response.iter_bytes():

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from rollback.adapters.client_views.bounded import within
+from rollback.adapters.client_views.bounded import AFTERWARDS, within
 from rollback.adapters.flipt_http.lean import httpx
 from rollback.adapters.flipt_http.tls import Tls, no_tls
 from rollback.adapters.flipt_http.token import TokenSource
@@ -97,7 +97,7 @@ class StreamClientView:
         left = max(0.1, deadline - time.monotonic())
         authorization = self._token.authorization(seconds=left, again=again)
         headers = {"authorization": authorization} if authorization else {}
-        with client.stream("GET", url, headers=headers, timeout=left) as response:
+        with client.stream("GET", url, headers=headers, timeout=left + AFTERWARDS) as response:
             if response.status_code != 200:
                 if response.status_code == 401 and self._token.is_given and not again:
                     return False

@@ -172,8 +172,9 @@ class _Write:
             if not isinstance(step, steps.Update | steps.Delete):
                 raise  # else the rollout or the flag is gone, and reading again tells which
         else:
-            self._done.append(step)
             self._lost = None
+            if self._done or not isinstance(step, steps.Order):
+                self._done.append(step)  # an order before anything of ours is there changes nothing
 
     def _explained(self, error: Exception) -> RollbackError:
         """The port's error for how far it came: never "nothing written" when something was."""
@@ -188,7 +189,7 @@ class _Write:
             return error if isinstance(error, RollbackError) else Conflict(f"{where}: {reason}; nothing was written.")
         if isinstance(error, steps.ForeignEdit) and self._is_undone():
             return Conflict(f"{where}: {reason}; what was written is taken out again.")
-        taken = ", ".join(type(step).__name__.lower() for step in self._done)
+        taken = ", ".join(dict.fromkeys(type(step).__name__.lower() for step in self._done))
         return Unsettled(
             f"The change of {where} was made in part ({taken}): {reason}.", next="Look at the flag, then decide again."
         )

@@ -121,8 +121,7 @@ class _Write:
         if current.revision == self._revision:
             if self._lost is not None and self._lost.refusal is not None:
                 raise self._lost.refusal from self._lost
-            if stale is None:
-                return None  # not done yet; it may still arrive, and then the next put finds a newer revision
+            return None  # not done yet; should it still arrive, the next put finds a newer revision
         # The head has moved on: a put that is still on its way can no longer be done.
         self._lost = None
         if current.config.wire != self._base.config.wire:

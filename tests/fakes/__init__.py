@@ -1,0 +1,1 @@
+"""A world in memory: flag store, replicas, clock, probes and sessions, for tests of the shell."""
