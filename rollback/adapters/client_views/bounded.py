@@ -20,10 +20,12 @@ and the thread that is left behind ends soon after."""
 
 def within(seconds: float, work: Callable[[], T]) -> T:
     """What `work` returns or raises; `TimeoutError` when it takes longer than `seconds`."""
+    if seconds <= 0:
+        raise TimeoutError("no time was left")
     task = _Task(work)
     threading.Thread(target=task.run, name="client-view", daemon=True).start()
-    if not task.done.wait(max(0.0, seconds)):
-        raise TimeoutError(f"no end within {max(0.0, seconds):.1f} s")
+    if not task.done.wait(seconds):
+        raise TimeoutError(f"no end within {seconds:.1f} s")
     if task.failure is not None:
         raise task.failure
     return task.results[0]

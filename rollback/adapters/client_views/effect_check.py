@@ -98,6 +98,7 @@ class EffectCheck:
 
     def _fetch(self, url: str, limit: float) -> tuple[int, bytes]:
         end = time.monotonic() + limit
+        _ = urlsplit(url).port  # raises for one that does not exist; the socket would be left open over it
         verify = self._tls.context() if url.startswith("https:") else no_tls()
         headers = {"accept": "application/json", **self._read_back.sent_headers()}
         with (
