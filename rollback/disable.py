@@ -17,7 +17,15 @@ from rollback.core import exposure as exposures
 from rollback.core.flag import BUCKETS, FlagConfig, FlagSnapshot, Polarity
 from rollback.core.history import Entry, EntryKind
 from rollback.core.marker import Marker
-from rollback.errors import Conflict, FlagMissing, StoreRefused, StoreUnreachable, Unsettled
+from rollback.errors import (
+    ConfigurationError,
+    Conflict,
+    FlagMissing,
+    StoreError,
+    StoreRefused,
+    StoreUnreachable,
+    Unsettled,
+)
 from rollback.session import Session, nonce
 
 OnTrouble = Callable[[Exception, float], None]
@@ -25,6 +33,13 @@ OnTrouble = Callable[[Exception, float], None]
 
 RETRY_EVERY = 1.0
 """Seconds between two tries of a store that does not answer: a person is waiting, and the store is not loaded by us."""
+
+
+WRITTEN, UNREACHABLE, REFUSED, UNSETTLED = "written", "unreachable", "refused", "unsettled"
+"""Results of a kill; the last three leave an off that is still wanted."""
+
+SUPERSEDED, MISSING = "superseded", "missing"
+"""Results of an intent that nobody waits for any more: it was written down anew, or there is no such flag."""
 
 
 class OpenCase(NamedTuple):
@@ -56,8 +71,8 @@ class Kill:
     turned: float
 
     def was_off(self, polarity: Polarity) -> bool:
-        """True when nobody was served before this kill either."""
-        return exposures.exposure(self.before.config, polarity).is_off
+        """True when nobody was served before this kill either (which may have got there by a try before the last)."""
+        return exposures.exposure(exposures.without(self.before.config, [self.key]), polarity).is_off
 
     @property
     def audience(self) -> FlagConfig:
@@ -102,81 +117,104 @@ def put_kill(
     """Puts a kill in front of the flag and returns once the store has acknowledged it.
 
     Tries until `deadline` (monotonic). Raises `FlagMissing` and `StoreRefused` at once, `StoreUnreachable` when time
-    is up and certainly nothing was written, `Unsettled` when a write was sent and its fate is not known.
+    is up and certainly nothing was written, `Unsettled` when a write was sent and its fate is not known, also when
+    somebody interrupts it (`KeyboardInterrupt` only as long as nothing was sent).
     """
     recorder = _Recorder(session, reason, held, key)
+    try:
+        return _until_written(session, recorder, target, deadline, on_trouble)
+    except KeyboardInterrupt as stopped:
+        if not recorder.may_have_arrived:
+            raise
+        raise recorder.unsettled("stopped by hand") from stopped
+
+
+def _until_written(
+    session: Session, recorder: _Recorder, target: Target | None, deadline: float, on_trouble: OnTrouble
+) -> Kill:
     known = open_case(session)
     recorder.intend(target or target_for(session, None, known))
-    maybe_sent = False
     while True:
         try:
-            before = session.store.read(session.reference.ref, deadline=deadline)
-            aim = recorder.intend(target or target_for(session, before.config, known, recorder.incident_id))
-            desired = _killed(session, before.config, recorder.marker(aim), held)
-            after = session.store.write(before, desired, deadline=deadline)
-        except Conflict as error:
-            if session.clock.monotonic() >= deadline:
-                raise StoreUnreachable(f"The flag kept changing under us: {error.message}", next=error.next) from error
-            continue
-        except (StoreUnreachable, Unsettled) as error:
-            maybe_sent = maybe_sent or isinstance(error, Unsettled)
-            left = deadline - session.clock.monotonic()
-            on_trouble(error, max(0.0, left))
-            if left <= 0:
-                raise _given_up(recorder, error, maybe_sent) from error
-            session.clock.sleep(min(RETRY_EVERY, left))
-        except (StoreRefused, FlagMissing) as error:
-            recorder.outcome("refused", error.message)
+            return _tried(session, recorder, target, known, deadline)
+        except (FlagMissing, ConfigurationError) as error:
+            recorder.outcome(MISSING, error.message)
             raise
-        else:
-            kill = Kill(aim, recorder.key, held, before, after, session.clock.now(), session.clock.monotonic())
-            recorder.settled(kill)
-            return kill
+        except StoreError as error:
+            recorder.answered(error)
+            left = max(0.0, deadline - session.clock.monotonic())
+            if isinstance(error, StoreRefused) or (isinstance(error, Conflict) and not left):
+                raise _given_up(recorder, error) from error
+            if isinstance(error, Conflict):
+                continue
+            on_trouble(error, left)
+            if not left:
+                raise _given_up(recorder, error) from error
+            session.clock.sleep(min(RETRY_EVERY, left))
 
 
-def _killed(session: Session, config: FlagConfig, marker: Marker, held: int) -> FlagConfig:
-    """The flag with this kill in front; when ours got there by a lost answer, the flag as it is."""
-    if any(mark.key == marker.key for mark in exposures.ours(config)):
-        return config
+def _tried(session: Session, recorder: _Recorder, target: Target | None, known: OpenCase, deadline: float) -> Kill:
+    """One read, one write. Raises what the store raises."""
+    before = session.store.read(session.reference.ref, deadline=deadline)
+    if any(mark.key == recorder.key for mark in exposures.ours(before.config)):
+        desired = before.config  # it got there, and only the answer was lost
+    else:
+        recorder.intend(target or target_for(session, before.config, known, recorder.incident_id))
+        desired = _killed(session, before.config, recorder)
+    recorder.is_sending = True
+    after = session.store.write(before, desired, deadline=deadline)
+    now, turned = session.clock.now(), session.clock.monotonic()
+    kill = Kill(recorder.aim, recorder.key, recorder.held, before, after, now, turned)
+    recorder.settled(kill)
+    return kill
+
+
+def _killed(session: Session, config: FlagConfig, recorder: _Recorder) -> FlagConfig:
+    """The flag with this kill in front."""
+    marker = recorder.marker()
     killed = exposures.kill(config, session.reference.polarity, marker)
-    return killed if held == BUCKETS else exposures.with_kill_at(killed, marker.key, held)
+    return killed if recorder.held == BUCKETS else exposures.with_kill_at(killed, marker.key, recorder.held)
 
 
-def _given_up(recorder: _Recorder, error: StoreUnreachable | Unsettled, maybe_sent: bool) -> Exception:
-    if not maybe_sent:
-        recorder.outcome("unreachable", error.message)
+def _given_up(recorder: _Recorder, error: StoreError) -> StoreError:
+    """What to raise at the end: unsettled, whatever came last, once something was sent that nobody has heard of."""
+    if recorder.may_have_arrived:
+        return recorder.unsettled(error.message, next_step=error.next)
+    if isinstance(error, StoreRefused):
+        recorder.outcome(REFUSED, error.message)
         return error
-    recorder.outcome("unsettled", error.message)
-    if isinstance(error, Unsettled):
-        return error
-    return Unsettled(f"A write was sent and its fate is unknown: {error.message}", next=error.next)
+    recorder.outcome(UNREACHABLE, error.message)
+    if isinstance(error, Conflict):
+        return StoreUnreachable(f"The flag kept changing under us: {error.message}", next=error.next)
+    return error
 
 
 class _Recorder:
-    """The kill's entries: the intent before the first write (once per case it aims at), and what came of it."""
+    """The kill's entries: the intent before the first write (once per case it aims at), and what came of it.
+
+    `is_sending` is True while a write has no answer yet.
+    """
 
     def __init__(self, session: Session, reason: str, held: int, key: str | None) -> None:
         self._session = session
         self._reason = reason
-        self._held = held
         self._nonce = nonce()
         self._given_key = key
+        self._is_lost = False
+        self.held = held
         self.target: Target | None = None
+        self.is_sending = False
 
     @property
     def key(self) -> str:
         """The kill's key: `kill-<epoch>-<nonce>`."""
-        if self._given_key:
-            return self._given_key
-        return f"kill-{self.target.epoch if self.target else 0}-{self._nonce}"
+        return self._given_key or f"kill-{self.aim.epoch}-{self._nonce}"
 
-    def intend(self, target: Target) -> Target:
-        """Writes the intent ahead; again only when the kill turns out to belong to another case or epoch."""
-        if self.target is not None and (target.incident_id, target.epoch) == self._aim:
-            return self.target
-        self.target = target
-        self._record(EntryKind.INTENT, "lower_exposure", after={"held": self._held, "flag": self._flag})
-        return target
+    @property
+    def aim(self) -> Target:
+        """The case that it is meant for now."""
+        assert self.target is not None
+        return self.target
 
     @property
     def incident_id(self) -> str:
@@ -184,17 +222,32 @@ class _Recorder:
         return self.target.incident_id if self.target else ""
 
     @property
-    def _aim(self) -> tuple[str, int]:
-        return (self.target.incident_id, self.target.epoch) if self.target else ("", 0)
+    def may_have_arrived(self) -> bool:
+        """True once a write was sent of which nobody has heard."""
+        return self._is_lost or self.is_sending
+
+    def intend(self, target: Target) -> None:
+        """Writes the intent ahead; again only when the kill turns out to belong to another case or epoch."""
+        if self.target is not None:
+            if (target.incident_id, target.epoch) == (self.target.incident_id, self.target.epoch):
+                return
+            self.outcome(SUPERSEDED, f"it belongs to {target.incident_id}, epoch {target.epoch}")
+        self.target = target
+        self._record(EntryKind.INTENT, "lower_exposure", after={"held": self.held, "flag": self._flag})
+
+    def answered(self, error: StoreError) -> None:
+        """The try has ended: only `Unsettled` leaves it open whether a write arrived."""
+        self._is_lost = self._is_lost or isinstance(error, Unsettled)
+        self.is_sending = False
 
     @property
     def _flag(self) -> str:
         return str(self._session.reference.ref)
 
-    def marker(self, target: Target) -> Marker:
+    def marker(self) -> Marker:
         """Who, when, and the ledger's head, for any other machine to read."""
         return Marker(
-            incident=target.incident_id,
+            incident=self.aim.incident_id,
             key=self.key,
             actor=self._session.actor.name,
             at=f"{self._session.clock.now():%Y-%m-%dT%H:%M:%SZ}",
@@ -207,13 +260,18 @@ class _Recorder:
             EntryKind.OUTCOME,
             "lower_exposure",
             before={"buckets_without_us": exposures.exposure(kill.audience, self._session.reference.polarity).percent},
-            after={"held": self._held, "flag": self._flag},
-            data={"result": "written", "store": self._session.store.where},
+            after={"held": self.held, "flag": self._flag},
+            data={"result": WRITTEN, "store": self._session.store.where},
         )
 
     def outcome(self, result: str, why: str) -> None:
         """The kill did not come about, or nobody knows."""
         self._record(EntryKind.OUTCOME, "lower_exposure", data={"result": result, "why": why[:300]})
+
+    def unsettled(self, why: str, *, next_step: str = "") -> Unsettled:
+        """Records that nobody knows, and says so."""
+        self.outcome(UNSETTLED, why)
+        return Unsettled(f"A write was sent and its fate is unknown: {why}", next=next_step)
 
     def _record(
         self,

@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -94,7 +94,6 @@ class FliptBench:
 
     store: FlagStore
     server: FliptServer
-    ref: FlagRef = field(default=BOOLEAN)
 
     def deadline(self) -> float:
         return time.monotonic() + 5.0

@@ -121,7 +121,15 @@ def test_a_login_page_is_refused_in_clear_words_for_a_read_and_leaves_a_write_op
     assert isinstance(error, StoreRefused)
     assert "not Flipt's JSON (text/html)" in error.message
     assert "login page" in error.next
-    assert isinstance(asked(html, write=True)[0], AnswerLost)
+    lost, _ = asked(html, write=True)
+    assert isinstance(lost, AnswerLost)
+    assert lost.refusal is not None, "if reading back shows that nothing was done, the page was a refusal"
+
+
+def test_json_that_breaks_off_is_no_refusal_of_a_write() -> None:
+    lost, _ = asked(lambda visit: visit.answer(200, b'{"resource": {'), write=True)
+    assert isinstance(lost, AnswerLost)
+    assert lost.refusal is None
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'"text"', b"{", b"\xff\xfe", b"[" * 100_000])
@@ -146,7 +154,7 @@ def drip_the_head(visit: Visit) -> None:
 def test_a_dripping_or_hanging_answer_cannot_exceed_the_deadline(behaviour: Behaviour, write: bool) -> None:
     before = time.monotonic()
     error, _ = asked(behaviour, write=write, limit=0.3)
-    assert time.monotonic() - before < 0.3 + 0.7  # margin for a busy machine; the answer would take 20 s
+    assert time.monotonic() - before < 5.0  # margin for a busy machine; the answer would take 10 s or more
     assert isinstance(error, AnswerLost if write else StoreUnreachable)
 
 

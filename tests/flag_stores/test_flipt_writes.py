@@ -113,7 +113,7 @@ def test_a_write_that_hangs_is_over_at_the_deadline_and_unknown(api: str) -> Non
         before = time.monotonic()
         with pytest.raises(Unsettled):
             bench.store.write(base, kill(base.config), deadline=before + 0.4)
-        assert time.monotonic() - before < 2.0
+        assert time.monotonic() - before < 5.0
 
 
 @both
@@ -151,6 +151,15 @@ def test_an_internal_error_is_refused_once_reading_back_shows_that_nothing_was_d
         invalid = {"code": 13, "message": "putting flag: invalid", "details": []}
         bench.server.faults.add(Fault.status(WRITES, status=500, body=invalid, times=None))
         with pytest.raises(StoreRefused, match="putting flag: invalid"):
+            bench.store.write(base, kill(base.config), deadline=bench.deadline())
+        assert bench.server.count(WRITES) == 1
+
+
+@both
+def test_a_login_page_in_answer_to_a_write_is_a_refusal_once_reading_back_shows_that_nothing_was_done(api: str) -> None:
+    with opened(api) as (bench, base):
+        bench.server.faults.add(Fault.status(WRITES, status=200, body="<h1>Sign in</h1>", times=None))
+        with pytest.raises(StoreRefused, match="Sign in"):
             bench.store.write(base, kill(base.config), deadline=bench.deadline())
         assert bench.server.count(WRITES) == 1
 

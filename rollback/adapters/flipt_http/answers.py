@@ -114,9 +114,11 @@ def _unreadable(asked: Asked, status: int, headers: Mapping[str, str], raw: byte
     kind = quoted(headers.get("content-type", "")) or "no content type"
     begins = quoted(asked.scrubbed(raw.decode("utf-8", errors="replace")))
     message = f"{asked} answered {status} with something that is not Flipt's JSON ({kind}): {begins}"
-    if asked.expects_write:
-        return AnswerLost(StoreUnreachable(message))
-    return StoreRefused(message, next="Is there a proxy or a login page in front of ROLLBACK_FLIPT_URL?")
+    refused = StoreRefused(message, next="Is there a proxy or a login page in front of ROLLBACK_FLIPT_URL?")
+    if not asked.expects_write:
+        return refused
+    # A page is a proxy's refusal, if reading back agrees; JSON that breaks off says nothing about what was done.
+    return AnswerLost(StoreUnreachable(message), None if "json" in kind.lower() else refused)
 
 
 def _error(asked: Asked, status: int, headers: Mapping[str, str], body: Any, said: str) -> Exception:
