@@ -23,10 +23,13 @@ QUICK := not slow and not crash and not fuzz and not browser and not bench
 RUN := $(PY) -m $(if $(COVERAGE),coverage run -m)
 PYTEST = $(RUN) pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help demo test check quick slow crash lint format bench coverage coverage-report diagram lock clean
+.PHONY: help picture demo test check quick slow crash lint format bench coverage coverage-report diagram lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+picture: $(VENV)/.runtime ## Draws docs/demo.svg, the picture in the README
+	@$(BIN)/rollback demo --picture docs/demo.svg
 
 demo: $(VENV)/.runtime ## The whole story, on this machine alone
 	@$(BIN)/rollback demo

@@ -258,12 +258,24 @@ def _count_on(world: _World) -> int:
     return sum(bool(one["booleanResponse"]["enabled"]) for one in answer.json()["responses"])
 
 
+_STYLES = (
+    (re.compile(r"^\$ "), "bold"),
+    (re.compile(r"^== "), "bold magenta"),
+    (re.compile(r"^ *→"), "cyan"),
+    (re.compile(r"is OFF|^Proven|resolved\.$"), "green"),
+    (re.compile(r"^Stopped|looks off, and"), "red"),
+)
+
+
 def _draw(lines: list[str], path: Path) -> None:
-    """The words of the story as a picture of a terminal, without what differs from run to run."""
+    """The critical story as a picture of a terminal, up to its record, without what differs from run to run."""
     from rich.console import Console
 
-    console = Console(record=True, width=132, file=open(os.devnull, "w"))  # noqa: SIM115 - lives as long as the console
-    for line in lines:
-        told = re.sub(r"/\S*rollback-demo-[^/\s]+", "…", re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:8080", line))
-        console.print(told, markup=False, highlight=False, style="bold" if told.startswith("$ ") else None)
-    console.save_svg(str(path), title="rollback demo")
+    end = next((at for at, line in enumerate(lines) if line.startswith("$ rollback history")), len(lines))
+    with open(os.devnull, "w") as nowhere:
+        console = Console(record=True, width=165, file=nowhere)
+        for line in lines[1:end]:
+            told = re.sub(r"/\S*rollback-demo-[^/\s]+", "…", re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:8080", line))
+            style = next((style for pattern, style in _STYLES if pattern.search(told)), None)
+            console.print(told, markup=False, highlight=False, style=style)
+        console.save_svg(str(path), title="rollback demo")
