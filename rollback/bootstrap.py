@@ -202,18 +202,9 @@ def _store(settings: KillSettings) -> FlagStore:
         from rollback.adapters.flag_stores.declarative_file import DeclarativeFileFlagStore, path_of_url
 
         return DeclarativeFileFlagStore(path_of_url(first))
-    http = _http(settings, first)
-    if settings.flipt_api == "v1":
-        from rollback.adapters.flag_stores.flipt_v1 import FliptV1FlagStore
+    from rollback.adapters.flag_stores.flipt_auto import flipt_flag_store
 
-        return FliptV1FlagStore(http)
-    if settings.flipt_api == "v2":
-        from rollback.adapters.flag_stores.flipt_v2 import FliptV2FlagStore
-
-        return FliptV2FlagStore(http)
-    from rollback.adapters.flag_stores.flipt_auto import FliptAutoFlagStore
-
-    return FliptAutoFlagStore(http, Path(f"{settings.journal}.api"))
+    return flipt_flag_store(_http(settings, first), settings.flipt_api, Path(f"{settings.journal}.api"))
 
 
 def _http(settings: KillSettings, url: str) -> FliptHttp:

@@ -10,19 +10,21 @@ from tests.e2e.conftest import MakeWorld
 from tests.e2e.harness import Cli, Result
 from tests.e2e.worlds import FLAG, NAMESPACE, USUAL, World, write_policies
 
-MISSING = [
-    pytest.param("v1", None, f"{{namespace: {NAMESPACE}, key: {FLAG}}}", id="v1-flag"),
-    pytest.param("v2", None, f"{{namespace: {NAMESPACE}, key: {FLAG}}}", id="v2-flag"),
-    pytest.param("v1", USUAL, f"{{namespace: nosuch, key: {FLAG}}}", id="v1-namespace"),
-    pytest.param("v2", USUAL, f"{{namespace: nosuch, key: {FLAG}}}", id="v2-namespace"),
-    pytest.param("v2", USUAL, f"{{environment: nosuch, namespace: {NAMESPACE}, key: {FLAG}}}", id="v2-environment"),
-]
+REFERENCE = f"{{namespace: {NAMESPACE}, key: {FLAG}}}"
+ELSEWHERE = f"{{namespace: nosuch, key: {FLAG}}}"
+MISSING = {
+    "v1 flag": ("v1", None, REFERENCE),
+    "v2 flag": ("v2", None, REFERENCE),
+    "v1 namespace": ("v1", USUAL, ELSEWHERE),
+    "v2 namespace": ("v2", USUAL, ELSEWHERE),
+    "v2 environment": ("v2", USUAL, f"{{environment: nosuch, namespace: {NAMESPACE}, key: {FLAG}}}"),
+}
 
 
 @pytest.fixture(params=MISSING)
 def lost(request: pytest.FixtureRequest, make_world: MakeWorld) -> World:
     """A world whose policy names something that the store does not have."""
-    api, flag, reference = request.param
+    api, flag, reference = MISSING[request.param]
     world = make_world(api, flag)
     write_policies(world.cli.policies, flag=reference)
     return world
