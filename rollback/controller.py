@@ -110,7 +110,8 @@ class Controller:
         told = {"state": before.state.value, "severity": before.severity.value} if before else {"state": "normal"}
         log.event(entry.name, feature=after.feature, incident=after.incident_id, state=after.state.value)
         self.session.history.record(
-            replace(entry, before=told, after=incident_to_json(after), data=data), strict=strict
+            replace(entry, key=getattr(event, "key", None), before=told, after=incident_to_json(after), data=data),
+            strict=strict,
         )
 
     def _entry(self, kind: EntryKind, name: str, reason: str, incident: Incident | None) -> Entry:

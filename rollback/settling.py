@@ -6,7 +6,7 @@ raise that was meant is not, and an exposure whose watcher died goes down.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,9 +19,11 @@ from rollback.errors import FlagMissing, StoreError
 from rollback.identity import is_alive
 from rollback.lowering import carry_out, prove
 from rollback.raising import view
+from rollback.session import nonce
 
 if TYPE_CHECKING:
     from rollback.controller import Controller
+    from rollback.core.machine import Decision
     from rollback.core.marker import Marker
     from rollback.prover import Prover
     from rollback.session import Session
@@ -39,127 +41,146 @@ def settle(session: Session, controller: Controller, prover: Callable[[], Prover
     """
     session.history.feed()
     controller.reload()
-    dangling = _dangling(session)
-    incident = controller.incident
-    if incident is None and not dangling:
-        return
-    if incident is not None and _watch_is_over(incident):
-        _retreat(session, controller, prover, say)
-        return
-    if not dangling and (incident is None or incident.pending_off_since is None):
-        if incident is not None and incident.state is State.DISABLING:
-            prove(session, controller, prover(), say, wait=False)  # the one who disabled did not wait for it
-        return
-    try:
-        marks = view(session).marks
-    except (StoreError, FlagMissing) as error:
-        say(f"What an earlier command left open cannot be settled now: {error.message}")
-        return
-    for intent in dangling:
-        _settle_intent(session, controller, intent, marks, prover, say)
-    _retry_pending(session, controller, marks, prover, say)
+    _Settling(session, controller, prover, say).run()
 
 
-def _dangling(session: Session) -> list[Entry]:
-    """Intents to lower exposure of which nothing more was heard: their process died in between."""
+def unfinished(entries: Iterable[Entry]) -> list[Entry]:
+    """Intents to lower exposure that no case knows the end of: their process died in between.
+
+    An intent ends with the transition that its case made of it (`off_written`, `reduce_settled`), with a refusal, or
+    with what an earlier settling found. The outcome `written` alone is no end: the case has not heard of it yet.
+    """
     intents: dict[str, Entry] = {}
-    for entry in session.history.entries(session.feature).entries:
-        if entry.name == "lower_exposure" and entry.key:
-            if entry.kind is EntryKind.INTENT:
-                intents[entry.key] = entry
-            else:
-                intents.pop(entry.key, None)
-        elif entry.name in ("off_written", "reduce_settled", "intent_settled"):
-            for key in (entry.key, entry.data.get("key")):
-                intents.pop(str(key), None)
+    for entry in entries:
+        if entry.name == "lower_exposure" and entry.kind is EntryKind.INTENT and entry.key:
+            intents[entry.key] = entry
+        elif entry.name in ("off_written", "reduce_settled", "intent_settled") or entry.data.get("result") == "refused":
+            intents.pop(str(entry.data.get("key") or entry.key), None)
+        elif entry.name == "off_unsettled":  # the case itself remembers that it is pending
+            intents = {key: intent for key, intent in intents.items() if intent.incident != entry.incident}
     return list(intents.values())
+
+
+class _Settling:
+    """One settling: first the watcher that died, then lowerings that were meant, then what is still pending."""
+
+    def __init__(self, session: Session, controller: Controller, prover: Callable[[], Prover], say: Say) -> None:
+        self.session = session
+        self.controller = controller
+        self.prover = prover
+        self.say = say
+
+    def run(self) -> None:
+        incident = self.controller.incident
+        if incident is not None and _watch_is_over(incident):
+            self._stop_watching(incident)
+        intents = unfinished(self.session.history.entries(self.session.feature).entries)
+        if intents:
+            try:
+                marks = view(self.session).marks
+            except (StoreError, FlagMissing) as error:
+                self.say(f"What an earlier command left open cannot be settled now: {error.message}")
+                return
+            for intent in intents:
+                self._finish(intent, marks)
+        self._go_on()
+
+    def _stop_watching(self, incident: Incident) -> None:
+        """Whatever it exposed goes down; the table says how far."""
+        why = f"the process that watched it (pid {incident.watcher.pid if incident.watcher else '?'}) died"
+        after = self.controller.handle(e.WatchStopped(why)).incident
+        goes_down = after.state in (State.DISABLING, State.REDUCING)
+        what = "turning it down again" if goes_down else f"exposure was not raised, and stays as it is ({after.state})"
+        self.say(f"{self.session.reference.name}: {why} while it was {incident.state}; {what}.")
+
+    def _finish(self, intent: Entry, marks: tuple[Marker, ...]) -> None:
+        """One lowering that was meant: it arrived (then the case learns of it), or it is done again now."""
+        key, epoch, held = str(intent.key), intent.epoch, int((intent.after or {}).get("held", BUCKETS))
+        arrived = any(mark.key == key for mark in marks)
+        if not arrived and any(mark.role == "kill" and mark.epoch > epoch for mark in marks):
+            self.controller.fact("intent_settled", data={"key": key, "result": "superseded"})
+            return
+        age = self.session.clock.now() - intent.at
+        if not arrived and age > ASK_AFTER:
+            self._ask(key, intent)
+            return
+        if held == BUCKETS:
+            self._enter_case(intent, key)
+        if self.controller.incident is None:
+            self.controller.fact("intent_settled", data={"key": key, "result": "its case is closed"})
+            return
+        said = "had reached the flag" if arrived else "had not reached the flag, and is done now"
+        self.say(f"A lowering by {intent.actor.name} whose process died {said} ({key}).")
+        self._lower(LowerExposure(key, epoch, held), intent.reason or "settled after a crash")
+
+    def _enter_case(self, intent: Entry, key: str) -> None:
+        """The case and the command, as the process that died would have recorded them."""
+        opened = e.CaseOpened(
+            str(intent.incident), self.session.feature, Severity.CRITICAL, by=intent.actor.name, reason=intent.reason
+        )
+        self.controller.open_case(opened, reason=intent.reason)
+        if key not in self.controller.require().kills:
+            self.controller.handle(e.DisableCommanded(key, intent.epoch), reason=intent.reason)
+
+    def _ask(self, key: str, intent: Entry) -> None:
+        """Too old to repeat: the world has moved on since."""
+        self.controller.fact("intent_settled", data={"key": key, "result": "too old to repeat without asking"})
+        what = f"an off of {intent.at.isoformat()} never reached the flag store: disable again?"
+        if self.controller.incident is not None:
+            self.controller.handle(e.HumanCalled(what))
+        self.say(f"{what} rollback disable {self.session.feature}")
+
+    def _go_on(self) -> None:
+        """What the case's own state says is still to be done."""
+        incident = self.controller.incident
+        if incident is None:
+            return
+        match incident.state:
+            case State.TRIGGERED if incident.severity is Severity.LOW:
+                self.controller.handle(e.FixingStarted())
+            case State.TRIGGERED if incident.severity is Severity.HIGH and incident.safe_held is not None:
+                epoch = incident.epoch + 1
+                event = e.ReduceCommanded(f"kill-{epoch}-{nonce()}", epoch, incident.safe_held)
+                self._carry_out_effects(self.controller.handle(event))
+            case State.REDUCING if incident.safe_held is not None:
+                self._lower(LowerExposure(incident.kills[-1], incident.epoch, incident.safe_held), incident.reason)
+            case State.DISABLING:
+                self._go_on_disabling(incident)
+            case _:
+                pass
+
+    def _go_on_disabling(self, incident: Incident) -> None:
+        """Off that is not written yet is written; off that nobody waited to see proven is looked at."""
+        pending = incident.pending_off_since
+        if pending is not None and self.session.clock.now() - pending > ASK_AFTER:
+            self.say(f"An off is pending since {pending.isoformat()}: rollback disable {self.session.feature}")
+        elif incident.settled_held != BUCKETS:
+            self.say("An off is pending; trying it again.")
+            self._lower(LowerExposure(incident.kills[-1], incident.epoch, BUCKETS), incident.reason)
+        else:
+            self._with_prover(lambda prover: prove(self.session, self.controller, prover, self.say, wait=False))
+
+    def _carry_out_effects(self, decision: Decision) -> None:
+        for effect in decision.effects:
+            if isinstance(effect, LowerExposure):
+                self._lower(effect, decision.incident.reason)
+
+    def _lower(self, effect: LowerExposure, why: str) -> None:
+        self._with_prover(
+            lambda prover: carry_out(
+                self.session, self.controller, effect, why, prover=prover, say=self.say, wait=False
+            )
+        )
+
+    def _with_prover(self, work: Callable[[Prover], object]) -> None:
+        prover = self.prover()
+        try:
+            work(prover)
+        finally:
+            prover.close()
 
 
 def _watch_is_over(incident: Incident) -> bool:
     """A case that needs a watcher, and whose watcher is known to be dead."""
     watched = incident.state in (State.VERIFYING, State.RAMPING, State.MONITORING)
     return watched and incident.watcher is not None and is_alive(incident.watcher) is False
-
-
-def _retreat(session: Session, controller: Controller, prover: Callable[[], Prover], say: Say) -> None:
-    incident = controller.require()
-    why = f"the process that watched it (pid {incident.watcher.pid if incident.watcher else '?'}) died"
-    decision = controller.handle(e.WatchStopped(why))
-    lowered = [effect for effect in decision.effects if isinstance(effect, LowerExposure)]
-    if not lowered:
-        say(
-            f"{session.reference.name}: {why}; exposure was not raised, and stays as it is ({decision.incident.state})."
-        )
-        return
-    say(f"{session.reference.name}: {why} while it was {incident.state}; turning it down again.")
-    for effect in lowered:
-        carry_out(session, controller, effect, why, prover=prover(), say=say, wait=False)
-
-
-def _settle_intent(
-    session: Session,
-    controller: Controller,
-    intent: Entry,
-    marks: tuple[Marker, ...],
-    prover: Callable[[], Prover],
-    say: Say,
-) -> None:
-    """One lowering that was meant: it arrived (then the case learns of it), or it is done again now."""
-    held = int((intent.after or {}).get("held", BUCKETS))
-    key, epoch = str(intent.key), intent.epoch
-    arrived = any(mark.key == key for mark in marks)
-    superseded = any(mark.role == "kill" and mark.epoch > epoch for mark in marks)
-    opened = e.CaseOpened(str(intent.incident), session.feature, Severity.CRITICAL, by=intent.actor.name)
-    if held == BUCKETS and controller.incident is None:
-        controller.open_case(opened, reason=intent.reason)
-    incident = controller.incident
-    if incident is None or (superseded and not arrived):
-        controller.fact("intent_settled", data={"key": key, "result": "superseded"})
-        return
-    age = session.clock.now() - intent.at
-    if not arrived and age > ASK_AFTER:
-        controller.fact("intent_settled", data={"key": key, "result": "too old to repeat without asking"})
-        controller.handle(
-            e.HumanCalled(f"an off of {intent.at.isoformat()} never reached the flag store: disable again?")
-        )
-        say(f"An off of {age} ago never reached the flag store. Still wanted? rollback disable {session.feature}")
-        return
-    if held == BUCKETS and key not in incident.kills:
-        controller.handle(e.DisableCommanded(key, epoch), reason=intent.reason)
-    effect = LowerExposure(key, epoch, held)
-    said = "had reached the flag" if arrived else "had not reached the flag, and is done now"
-    say(f"A lowering of {intent.actor.name} whose process died {said} ({key}).")
-    carry_out(
-        session, controller, effect, intent.reason or "settled after a crash", prover=prover(), say=say, wait=False
-    )
-
-
-def _retry_pending(
-    session: Session,
-    controller: Controller,
-    marks: tuple[Marker, ...],
-    prover: Callable[[], Prover],
-    say: Say,
-) -> None:
-    """An off that is still pending is tried again while it is young."""
-    incident = controller.incident
-    if incident is None or incident.pending_off_since is None:
-        return
-    if session.clock.now() - incident.pending_off_since > ASK_AFTER:
-        say(f"An off is pending since {incident.pending_off_since.isoformat()}: rollback disable {session.feature}")
-        return
-    if any(mark.role == "kill" and mark.epoch >= incident.epoch for mark in marks):
-        controller.handle(e.OffWritten(marks[0].key, None))
-        prove(session, controller, prover(), say, wait=False)
-        return
-    say("An off is pending; trying it again.")
-    key = incident.kills[-1] if incident.kills else f"kill-{incident.epoch}-retry"
-    carry_out(
-        session,
-        controller,
-        LowerExposure(key, incident.epoch, BUCKETS),
-        incident.reason,
-        prover=prover(),
-        say=say,
-        wait=False,
-    )

@@ -29,6 +29,7 @@ class Command:
         self.dry_run = dry_run
         self.screen = Screen(as_json=as_json)
         self.session: Session = bootstrap.open_session(feature, None, actor, self.screen.warn)
+        bootstrap.waiting.tell = self.screen.waiting
         self.screen.line(world_line(self.session.world))
         self.controller = Controller(self.session)
         if not dry_run:
@@ -55,6 +56,7 @@ class Command:
             reason=self.reason,
             policy_hash=bootstrap.policy_digest(self.session),
             sensitive=sensitive,
+            held=held,
         )
         if self.dry_run:
             return self._would(f"open a {wanted} case" + (f" and hold off {held} buckets" if held is not None else ""))
@@ -76,7 +78,7 @@ class Command:
                 next=f"rollback disable {self.session.feature} --reason R",
             )
         held = self._held_for(view(self.session))
-        event = e.SeverityRaised(wanted)
+        event = e.SeverityRaised(wanted, held)
         if self.dry_run:
             decide(incident, event, now=self.session.clock.now(), nonce="")
             return self._would(f"raise the case to {wanted} and hold off {held} buckets")

@@ -67,6 +67,7 @@ def run(request: Request) -> int:
     screen = Screen(as_json=request.as_json)
     progress = ReturnProgress(screen, plain=request.plain)
     session = bootstrap.open_session(request.feature, None, request.actor, screen.warn)
+    bootstrap.waiting.tell = screen.waiting
     screen.line(world_line(session.world))
     controller = Controller(session)
     if request.dry_run:

@@ -52,6 +52,7 @@ class Screen:
         self.as_json = as_json
         self.is_terminal = sys.stderr.isatty() and not as_json
         self._live = False
+        self._waits = False
 
     def line(self, text: str, *, fg: str | None = None, bold: bool = False) -> None:
         """A line for people; nothing when the answer is JSON."""
@@ -72,6 +73,13 @@ class Screen:
             sys.stderr.write(f"\r\x1b[2K{clean(text)[:width]}")
             sys.stderr.flush()
             self._live = True
+
+    def waiting(self, left: float, error: Exception) -> None:
+        """The flag store does not answer: said once, then counted down on a terminal. `left` in seconds."""
+        if not self._waits:
+            self._waits = True
+            self.warn(f"{getattr(error, 'message', error)} Trying for another {span(left)}.")
+        self.live(f"The flag store does not answer; trying for another {span(left)}")
 
     def settle(self) -> None:
         """Ends a live line, so that the next line stands by itself."""

@@ -11,7 +11,10 @@ from rollback.core.model import Severity, Watcher
 
 @dataclass(frozen=True, slots=True)
 class CaseOpened:
-    """Somebody, or an alert, called the feature broken. `sensitive` marks a security or privacy case."""
+    """Somebody, or an alert, called the feature broken. `sensitive` marks a security or privacy case.
+
+    `held` is, for a high case, how many buckets the reduction is to hold off: whoever settles after a crash needs it.
+    """
 
     incident_id: str
     feature: str
@@ -20,13 +23,15 @@ class CaseOpened:
     reason: str = ""
     policy_hash: str = ""
     sensitive: bool = False
+    held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SeverityRaised:
-    """The open case is worse than it was called."""
+    """The open case is worse than it was called. `held` as in `CaseOpened`."""
 
     severity: Severity
+    held: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

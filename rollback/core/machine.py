@@ -74,6 +74,7 @@ def _opened(event: Event, now: datetime) -> Decision:
                 opened_by=event.by,
                 policy_hash=event.policy_hash,
                 sensitive=event.sensitive,
+                safe_held=event.held,
             )
         )
     if isinstance(event, e.Adopted):
@@ -203,8 +204,8 @@ def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decis
         case e.ReduceSettled(held=held, audience=audience):
             kept = audience if incident.audience is None else incident.audience
             return Decision(replace(incident, settled_held=held, turned_at=now, audience=kept))
-        case e.SeverityRaised(severity=severity):
-            return Decision(replace(incident, severity=severity, watcher=None))
+        case e.SeverityRaised(severity=severity, held=held):
+            return Decision(replace(incident, severity=severity, safe_held=held, watcher=None))
         case e.SeverityLowered(severity=severity):
             safe_held = None if severity is Severity.LOW else incident.safe_held
             return Decision(replace(incident, severity=severity, safe_held=safe_held))
@@ -339,6 +340,7 @@ def _lower(incident: Incident, key: str, epoch: int, held: int, now: datetime) -
         undo_until=None,
         watcher=None,
         proven_at=None,
+        settled_held=None,  # until the store has acknowledged it
         forced_until=None,
         one_step=False,
         safe_held=BUCKETS if held == BUCKETS else incident.safe_held,

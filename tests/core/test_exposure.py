@@ -165,6 +165,12 @@ def test_the_same_segment_in_two_rollouts_is_decided_once() -> None:
     assert percent(boolean(only(ONE, value=False), only(ONE, TWO, value=True), enabled=False)) == 100
 
 
+def test_a_member_who_slips_through_an_and_is_let_in_further_down() -> None:
+    both = only(ONE, TWO, value=False, operator=Operator.AND)
+    assert percent(boolean(both, only(ONE, value=True), enabled=False)) == 100
+    assert percent(boolean(both, only(ONE, TWO, value=True, operator=Operator.AND), enabled=False)) == 0
+
+
 def test_with_more_than_eight_segments_each_rollout_is_taken_by_itself_which_is_an_upper_bound() -> None:
     shielded = [only(key, value=False) for key in CONSTRAINED[:8]] + [only(ONE, value=True)]
     assert exposure(boolean(*shielded, enabled=False), ON).is_off
@@ -310,6 +316,9 @@ def test_a_second_kill_of_a_variant_flag_remembers_what_the_first_took_and_what_
     assert without(again) == replace(config, default_variant="green")
     off_since = kill(replace(first, default_variant="off"), Polarity(on_variants=frozenset({"blue"})), marker(2))
     assert without(off_since).default_variant == "off"
+    assert without(replace(off_since, default_variant=None)).default_variant is None
+    enabled_since = replace(kill(replace(config, enabled=False), ON, marker(1)), enabled=True)
+    assert without(kill(enabled_since, ON, marker(2))).enabled
 
 
 def test_an_older_kill_of_a_variant_flag_is_not_taken_out_from_under_a_newer_one() -> None:

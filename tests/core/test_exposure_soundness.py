@@ -98,7 +98,7 @@ def test_whoever_is_served_is_in_an_open_bucket_in_many_flags(
 # -- nor more than can happen --------------------------------------------------------------------------------
 
 
-@quick
+@settings(max_examples=150, deadline=None)
 @given(boolean_flags(constrained=2, least_segments=1), polarities)
 def test_an_open_bucket_has_somebody_who_is_served(config: FlagConfig, polarity: Polarity) -> None:
     keys = (*CONSTRAINED[:2], NOBODY_KNOWS)

@@ -25,6 +25,7 @@ def test_a_retreat_ends_where_it_was_proven_safe(state: State, event: Event) -> 
     off = step(critical(state, safe_held=None), event)
     assert (off.incident.state, off.effects) == (State.DISABLING, (LowerExposure("kill-2-ff", 2, 100),))
     assert (off.incident.safe_held, off.incident.pending_off_since) == (100, NOW)
+    assert step(critical(state, safe_held=90), event).effects == off.effects, "critical is off, and never less"
     down = step(high(state), event)
     assert (down.incident.state, down.effects) == (State.REDUCING, (LowerExposure("kill-2-ff", 2, 90),))
     assert (down.incident.safe_held, down.incident.pending_off_since) == (90, None)

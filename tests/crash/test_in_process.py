@@ -72,7 +72,9 @@ def off_was_meant(ended: Ended) -> bool:
     lowered = [e for e in ended.at_crash if e.kind is EntryKind.INTENT]
     if not lowered or (lowered[-1].after or {}).get("held") != BUCKETS:
         return False
-    return case is None or not case.is_open or case.settled_held != 0
+    if case is None or case.incident_id != lowered[-1].incident:
+        return True
+    return case.is_open and case.settled_held != 0
 
 
 def check_settled(ended: Ended) -> None:
@@ -105,6 +107,8 @@ def check_history(world: World, where: str) -> None:
 def check_return(ended: Ended) -> None:
     """A clean return afterwards gives back what was there, in order and content."""
     world = ended.world
+    if world.incident is None and world.kills:
+        person(world).adopt()  # of another machine, and not taken over yet when the process died
     outcome = person(world, policy=policy_for(ended)).enable(fix="7ea5e00")
     assert outcome.exit_code == 0, (ended.moment, outcome)
     assert world.incident is None, ended.moment

@@ -107,6 +107,7 @@ class Running:
         """Ends it like a power failure does."""
         self._process.kill()
         self._process.wait(PATIENCE)
+        self._join()
 
     def result(self, timeout: float = PATIENCE) -> Result:
         """Waits for its end."""
@@ -115,21 +116,22 @@ class Running:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"{self.words} did not end within {timeout} s, but said {self._said}") from None
+        self._join()
+        return Result(self.words, code, "".join(self._said["out"]), "".join(self._said["err"]))
+
+    def _join(self) -> None:
         for reader in self._readers:
             reader.join(PATIENCE)
-        for stream in (self._process.stdout, self._process.stderr):
-            assert stream is not None
-            stream.close()
-        return Result(self.words, code, "".join(self._said["out"]), "".join(self._said["err"]))
 
     def _reading(self) -> bool:
         return any(reader.is_alive() for reader in self._readers)
 
     def _read(self, name: str, stream: Any) -> None:
-        for line in iter(stream.readline, b""):
-            with self._changed:
-                self._said[name].append(line.decode("utf-8", "surrogateescape"))
-                self._changed.notify_all()
+        with stream:
+            for line in iter(stream.readline, b""):
+                with self._changed:
+                    self._said[name].append(line.decode("utf-8", "surrogateescape"))
+                    self._changed.notify_all()
         with self._changed:
             self._changed.notify_all()
 

@@ -108,7 +108,7 @@ class Person:
         self.settle()
         held = reduced(view(self.session).without_us, self.session.reference.polarity, percent)
         assert held is not None
-        self.controller.open_case(self._opened(Severity.HIGH))
+        self.controller.open_case(self._opened(Severity.HIGH, held))
         epoch = self.controller.require().epoch + 1
         decision = self.controller.handle(e.ReduceCommanded(f"kill-{epoch}-{nonce()}", epoch, held))
         for effect in decision.effects:
@@ -130,9 +130,9 @@ class Person:
         prove(self.session, self.controller, self.world.prover(), self.progress.say, wait=flag.now.is_off)
         self.session.history.feed()
 
-    def _opened(self, severity: Severity) -> e.CaseOpened:
+    def _opened(self, severity: Severity, held: int | None = None) -> e.CaseOpened:
         by = self.session.actor.name
-        return e.CaseOpened(new_incident_id(self.session), self.session.feature, severity, by=by)
+        return e.CaseOpened(new_incident_id(self.session), self.session.feature, severity, by=by, held=held)
 
     # -- back -------------------------------------------------------------------------------------------------------
 
