@@ -19,7 +19,7 @@ from rollback.core.ladder import Ladder, Rung, plan
 from rollback.core.machine import Decision
 from rollback.core.model import Incident, Severity, State, Watcher
 from rollback.core.scalars import format_duration
-from rollback.errors import HistoryUnwritable, StoreError
+from rollback.errors import HistoryUnwritable, PolicyRefused, StoreError
 from rollback.evidence_book import EvidenceBook, Stage
 from rollback.raising import FlagView, Overtaken, check_not_overtaken, raise_to, view
 
@@ -95,13 +95,13 @@ class Return:
         self.controller.handle(started, reason=self.reason, strict=True)
         self._epoch = self._incident.epoch
         try:
-            return self._climb(flag, forced=forced_until is not None)
+            return self._climb(flag, forced=self._incident.forced_until is not None)
         except _Stop as stop:
             return self._stopped(stop)
         except Overtaken as error:
             self.controller.reload()
             return Outcome(error.exit_code, State.DISABLING, error.message, error.next)
-        except (StoreError, HistoryUnwritable) as error:
+        except (StoreError, HistoryUnwritable, PolicyRefused) as error:
             lost = _Stop(e.WatchStopped(error.message[:200]), error.exit_code)
             return self._stopped(lost, next_step=error.next)
 

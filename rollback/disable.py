@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from rollback import log
 from rollback.core import exposure as exposures
-from rollback.core.flag import BUCKETS, FlagConfig, FlagSnapshot, Polarity
+from rollback.core.flag import BUCKETS, FlagConfig, FlagSnapshot, FlagType, Polarity
 from rollback.core.history import Entry, EntryKind
-from rollback.core.marker import Marker
+from rollback.core.marker import Marker, parse
 from rollback.errors import (
     ConfigurationError,
     Conflict,
@@ -157,7 +157,7 @@ def _tried(session: Session, recorder: _Recorder, target: Target | None, known: 
     """One read, one write. Raises what the store raises."""
     before = session.store.read(session.reference.ref, deadline=deadline)
     if any(mark.key == recorder.key for mark in exposures.ours(before.config)):
-        desired = before.config  # it got there, and only the answer was lost
+        desired = _at_least(before.config, recorder)  # it got there, and only the answer was lost
     else:
         recorder.intend(target or target_for(session, before.config, known, recorder.incident_id))
         desired = _killed(session, before.config, recorder)
@@ -174,6 +174,16 @@ def _killed(session: Session, config: FlagConfig, recorder: _Recorder) -> FlagCo
     marker = recorder.marker()
     killed = exposures.kill(config, session.reference.polarity, marker)
     return killed if recorder.held == BUCKETS else exposures.with_kill_at(killed, marker.key, recorder.held)
+
+
+def _at_least(config: FlagConfig, recorder: _Recorder) -> FlagConfig:
+    """The flag with our kill, which is there, holding off no less than it should: somebody may have raised it since."""
+    if config.type is FlagType.VARIANT:
+        return config
+    ours = next(r for r in config.rollouts if (mark := parse(r.description)) and mark.key == recorder.key)
+    if exposures.threshold_buckets(ours.percentage or 0.0) >= recorder.held:
+        return config
+    return exposures.with_kill_at(config, recorder.key, recorder.held)
 
 
 def _given_up(recorder: _Recorder, error: StoreError) -> StoreError:

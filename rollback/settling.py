@@ -15,6 +15,7 @@ from rollback.core.effects import LowerExposure
 from rollback.core.flag import BUCKETS
 from rollback.core.history import Entry, EntryKind
 from rollback.core.model import Incident, Severity, State
+from rollback.disable import MISSING, REFUSED
 from rollback.errors import FlagMissing, StoreError
 from rollback.identity import is_alive
 from rollback.lowering import carry_out, prove
@@ -54,7 +55,10 @@ def unfinished(entries: Iterable[Entry]) -> list[Entry]:
     for entry in entries:
         if entry.name == "lower_exposure" and entry.kind is EntryKind.INTENT and entry.key:
             intents[entry.key] = entry
-        elif entry.name in ("off_written", "reduce_settled", "intent_settled") or entry.data.get("result") == "refused":
+        elif entry.name in ("off_written", "reduce_settled", "intent_settled") or entry.data.get("result") in (
+            REFUSED,
+            MISSING,
+        ):
             intents.pop(str(entry.data.get("key") or entry.key), None)
         elif entry.name == "off_unsettled":  # the case itself remembers that it is pending
             intents = {key: intent for key, intent in intents.items() if intent.incident != entry.incident}
@@ -106,8 +110,9 @@ class _Settling:
             return
         if held == BUCKETS:
             self._enter_case(intent, key)
-        if self.controller.incident is None:
-            self.controller.fact("intent_settled", data={"key": key, "result": "its case is closed"})
+        incident = self.controller.incident
+        if incident is None or (held != BUCKETS and incident.state is not State.REDUCING):
+            self.controller.fact("intent_settled", data={"key": key, "result": "its case has moved on"})
             return
         said = "had reached the flag" if arrived else "had not reached the flag, and is done now"
         self.say(f"A lowering by {intent.actor.name} whose process died {said} ({key}).")
@@ -120,7 +125,7 @@ class _Settling:
         )
         self.controller.open_case(opened, reason=intent.reason)
         if key not in self.controller.require().kills:
-            self.controller.handle(e.DisableCommanded(key, intent.epoch), reason=intent.reason)
+            self.controller.handle(e.DisableCommanded(key, intent.epoch, by=intent.actor.name), reason=intent.reason)
 
     def _ask(self, key: str, intent: Entry) -> None:
         """Too old to repeat: the world has moved on since."""

@@ -15,6 +15,7 @@ from rollback.core.model import Severity, State
 from rollback.disable import new_incident_id
 from rollback.errors import PolicyRefused
 from rollback.lowering import carry_out, prove
+from rollback.prover import Prover
 from rollback.raising import FlagView, view
 from rollback.redaction import redact
 from rollback.session import Session, nonce
@@ -112,9 +113,9 @@ class Command:
             f"Reduced: {now} of 100 buckets are open ({flag.base.percent} without us).", 0 if settled else 5
         )
 
-    def _lower(self, decision: Decision) -> bool:
+    def _lower(self, decision: Decision, prover: Prover | None = None) -> bool:
         return all(
-            carry_out(self.session, self.controller, effect, self.reason, prover=None, say=self.screen.line)
+            carry_out(self.session, self.controller, effect, self.reason, prover=prover, say=self.screen.line)
             for effect in decision.effects
             if isinstance(effect, LowerExposure)
         )
@@ -138,10 +139,16 @@ class Command:
         )
         prover = bootstrap.prover(self.session)
         try:
-            proof = prove(self.session, self.controller, prover, self.screen.line, wait=flag.now.is_off)
+            if held == BUCKETS:
+                proven = prove(self.session, self.controller, prover, self.screen.line, wait=flag.now.is_off).proven
+            else:
+                self.screen.line("It lets users in, and nobody here watches them: turning it off.")
+                epoch = newest.epoch + 1
+                kill = e.DisableCommanded(f"kill-{epoch}-{nonce()}", epoch, by=self.session.actor.name)
+                proven = self._lower(self.controller.handle(kill), prover)
         finally:
             prover.close()
-        return self._done(f"Taken over: case {newest.incident}, epoch {newest.epoch}.", 0 if proof.proven else 5)
+        return self._done(f"Taken over: case {newest.incident}.", 0 if proven else 5)
 
     def _held_by(self, flag: FlagView) -> int:
         """How many buckets the first kill on the flag holds off (100 for a variant flag)."""

@@ -194,7 +194,7 @@ def _enter_case(controller: Controller, session: Session, incident_id: str, key:
             policy_hash=bootstrap.policy_digest(session),
         )
     )
-    controller.handle(e.DisableCommanded(key, epoch))
+    controller.handle(e.DisableCommanded(key, epoch, by=session.actor.name))
 
 
 class _Aftermath:
@@ -286,11 +286,12 @@ class _Aftermath:
         from rollback import status
         from rollback.core import events as e
         from rollback.core.exposure import exposure
+        from rollback.core.model import State
         from rollback.prover import lacking_words
 
         current = self.controller.reload()
         overtaken = current is None or current.epoch > self.kill.target.epoch
-        if not overtaken:
+        if not overtaken and current is not None and current.state in (State.DISABLING, State.DISABLED):
             event = e.OffProven() if proof.proven else e.OffNotProven(lacking_words(proof)[:300])
             self.controller.handle(event, data={"off_basis": proof.to_json()})
             if measuring is not None:
