@@ -141,5 +141,9 @@ def test_note(scenario: Scenario, tmp_path: Path) -> None:
             check_return(ended)
         except Exception as error:
             failures.append(f"{at} {ended.moment}: {type(error).__name__} {str(error)[:160]}")
-    print(scenario.name, len(clean.moments), Counter(m.split()[0]+' '+m.split()[1] if ' ' in m else m for m in clean.moments))
+    print(
+        scenario.name,
+        len(clean.moments),
+        Counter(m.split()[0] + " " + m.split()[1] if " " in m else m for m in clean.moments),
+    )
     assert not failures, "\n".join(failures)
