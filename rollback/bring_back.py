@@ -99,8 +99,7 @@ class Return:
         except _Stop as stop:
             return self._stopped(stop)
         except Overtaken as error:
-            self.controller.reload()
-            return Outcome(error.exit_code, State.DISABLING, error.message, error.next)
+            return self._overtaken(error)
         except (StoreError, HistoryUnwritable, PolicyRefused) as error:
             lost = _Stop(e.WatchStopped(error.message[:200]), error.exit_code)
             return self._stopped(lost, next_step=error.next)
@@ -178,9 +177,14 @@ class Return:
                 self.progress.say(f"{change}: the evidence of this step starts again.")
 
     def _observe_stage(self, stage: Stage, title: str, rung: Rung | None) -> None:
-        """Observes one stage; raises `_Stop` when it does not pass."""
-        soak, deadline = self._limits(rung)
+        """Observes one stage; raises `_Stop` when it does not pass. Its evidence is kept, however it ends."""
         book = self._book(stage)
+        try:
+            self._until_passed(book, title, *self._limits(rung))
+        finally:
+            self._keep(book)
+
+    def _until_passed(self, book: EvidenceBook, title: str, soak: float, deadline: float) -> None:
         clock = self.session.clock
         began = clock.monotonic()
         called = False
@@ -188,28 +192,39 @@ class Return:
             book.observe(self._observe())
             elapsed = clock.monotonic() - began
             judgement = book.judge(soaked=elapsed >= soak, expired=elapsed >= deadline)
-            book.flush(clock.now(), always=judgement.final)
-            rate = (
-                sum(metric.samples for metric in judgement.metrics)
-                / max(1, len(judgement.metrics))
-                / max(elapsed, 1e-3)
-            )
+            book.flush(clock.now())
+            rate = sum(metric.samples for metric in judgement.metrics) / max(1, len(judgement.metrics))
             self.progress.evidence(
-                title, judgement, rate=rate, soak_left=max(0.0, soak - elapsed), time_left=deadline - elapsed
+                title,
+                judgement,
+                rate=rate / max(elapsed, 1e-3),
+                soak_left=max(0.0, soak - elapsed),
+                time_left=deadline - elapsed,
             )
             if judgement.verdict is Verdict.HEALTHY:
                 return
-            if judgement.verdict is Verdict.UNHEALTHY:
-                raise _Stop(e.HarmSeen("; ".join(judgement.reasons)[:300]), 4)
-            if judgement.final and self._incident.state is not State.RAMPING:
-                why = f"{judgement.verdict}: {'; '.join(judgement.reasons)}"[:300]
-                raise _Stop(e.EvidenceEnded(why), 4)
+            self._check_not_over(judgement)
             if judgement.final and not called:
                 called = True
                 self._call_human(f"not enough evidence at this step: {'; '.join(judgement.reasons)}"[:300])
             if elapsed >= 2 * deadline:
                 raise _Stop(e.WatchStopped("nobody decided about a step without enough evidence"), 4)
             clock.sleep(self.policy.gate.interval.total_seconds())
+
+    def _check_not_over(self, judgement: Judgement) -> None:
+        """Raises `_Stop` on harm, and at the deadline while nothing is exposed."""
+        why = "; ".join(judgement.reasons)
+        if judgement.verdict is Verdict.UNHEALTHY:
+            raise _Stop(e.HarmSeen(why[:300]), 4)
+        if judgement.final and self._incident.state is not State.RAMPING:
+            raise _Stop(e.EvidenceEnded(f"{judgement.verdict}: {why}"[:300]), 4)
+
+    def _keep(self, book: EvidenceBook) -> None:
+        """Writes the rest of the evidence; what cannot be kept is said, and never stands in the way of a retreat."""
+        try:
+            book.flush(self.session.clock.now(), always=True)
+        except HistoryUnwritable as error:
+            self.progress.say(f"The last evidence could not be kept: {error.message}")
 
     def _call_human(self, what: str) -> None:
         """Exposure stays where it is, watched, while a person is asked."""
@@ -220,9 +235,8 @@ class Return:
         """Watches the full exposure with the e-detector for the policy's time."""
         incident, clock = self._incident, self.session.clock
         rule = self.policy.monitoring
-        allowed = rule.false_alarms_per_year / max(
-            1, len(self.probe.metrics)
-        )  # the policy's figure is for all together
+        # The policy's figure is for all metrics together.
+        allowed = rule.false_alarms_per_year / max(1, len(self.probe.metrics))
         beta = beta_from_false_alarms(allowed, 1 / max(rule.interval.total_seconds(), 1e-3))
         detectors = {name: HealthDetector.start(self.policy.gate.p0) for name in self.probe.metrics}
         book = self._book(Stage(99, 1, incident.attempt, incident.fix, self._basis))
@@ -293,16 +307,27 @@ class Return:
     # -- the end ---------------------------------------------------------------------------------------------
 
     def _stopped(self, stop: _Stop, next_step: str = "") -> Outcome:
-        """Records why, and retreats when the table says so."""
+        """Records why, and retreats when the table says so; a disable that came in meanwhile has done so already."""
+        incident = self.controller.reload()
+        if incident is None or incident.epoch != self._epoch:
+            return self._overtaken(_disabled_again(self.session))
         event = stop.event
         if isinstance(event, e.EvidenceEnded) and self._incident.state is State.RAMPING:
             event = e.WatchStopped(event.why)
-        decision = self.controller.handle(event, reason=self.reason)
+        try:
+            decision = self.controller.handle(event, reason=self.reason)
+        except PolicyRefused:  # it came in between these two lines
+            return self._overtaken(_disabled_again(self.session))
         why = event.what if isinstance(event, e.DriftSeen) else event.why
         self._retreat(decision, why)
         state = self._incident.state if self.controller.incident else State.RESOLVED
         hint = next_step or f"See where it stands: rollback status {self.session.feature}"
         return Outcome(stop.exit_code, state, f"Stopped: {why}.", hint)
+
+    def _overtaken(self, error: Overtaken) -> Outcome:
+        """Somebody else's disable wins; nothing is left to do here."""
+        incident = self.controller.reload()
+        return Outcome(error.exit_code, incident.state if incident else State.DISABLING, error.message, error.next)
 
     def _retreat(self, decision: Decision, why: str) -> None:
         for effect in decision.effects:
@@ -318,10 +343,7 @@ class Return:
     def _reload(self) -> None:
         incident = self.controller.reload()
         if incident is None or incident.epoch != self._epoch:
-            raise Overtaken(
-                f"{self.session.reference.name} was disabled again: that wins, and this return stops.",
-                next=f"See where it stands: rollback status {self.session.feature}",
-            )
+            raise _disabled_again(self.session)
 
     # -- small things ----------------------------------------------------------------------------------------
 
@@ -362,3 +384,10 @@ class Return:
         if kept:
             self.progress.say(f"{kept} samples (of all metrics) from an earlier run of this step are kept.")
         return book
+
+
+def _disabled_again(session: Session) -> Overtaken:
+    return Overtaken(
+        f"{session.reference.name} was disabled again: that wins, and this return stops.",
+        next=f"See where it stands: rollback status {session.feature}",
+    )

@@ -152,7 +152,8 @@ def _pending(session: Session, screen: Screen, error: StoreError, trouble: _Trou
     controller = Controller(session)
     incident_id, key, epoch = _intended(session)
     _enter_case(controller, session, incident_id, key, epoch)
-    error = type(error)(trouble.first or error.message, next=error.next)
+    if error.exit_code != NOT_PROVEN:  # the first failure tells most, unless a write is on its way: that goes first
+        error = type(error)(trouble.first or error.message, next=error.next)
     controller.handle(e.OffUnsettled(error.message[:300]))
     session.history.feed()
     trouble.say_steps("By hand, now:")

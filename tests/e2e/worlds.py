@@ -168,7 +168,18 @@ def seen_of(flipt: FliptServer, key: str = FLAG) -> dict[str, Any]:
     """A flag as people see it: content and order, without ids, ranks and times."""
     told = flipt.dump()
     spaces = told.get("namespaces") or told["environments"]["default"]["namespaces"]
-    return next(dict(flag) for flag in spaces[NAMESPACE]["flags"] if flag["key"] == key)
+    return next(dict(_plain(flag)) for flag in spaces[NAMESPACE]["flags"] if flag["key"] == key)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items() if name not in _THE_STORES_OWN}
+    return value
+
+
+_THE_STORES_OWN = frozenset({"id", "rank", "createdAt", "updatedAt"})
 
 
 # -- who is served -------------------------------------------------------------------------------------------------

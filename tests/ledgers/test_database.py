@@ -16,6 +16,7 @@ from rollback.adapters.ledgers.sqlite import SqliteLedger
 from rollback.adapters.ledgers.verify import verify
 from rollback.errors import ConfigurationError, HistoryUnwritable
 from tests.ledgers.entries import a_transition, an_entry
+from tests.ledgers.stores import store
 
 
 @pytest.fixture
@@ -95,13 +96,13 @@ def test_the_database_itself_refuses_to_change_history(path: Path, statement: st
 
 
 def test_a_newer_database_is_refused_unchanged_with_advice(path: Path) -> None:
-    SqliteLedger(path).append([an_entry(1)])
+    store(path, [an_entry(1)])
     with sqlite3.connect(path) as connection:
         connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
     connection.close()
     before = path.read_bytes()
     with pytest.raises(HistoryUnwritable, match="this program knows schemas up to") as caught:
-        SqliteLedger(path).append([an_entry(2)])
+        store(path, [an_entry(2)])
     assert "update this program" in caught.value.next
     with pytest.raises(HistoryUnwritable, match="this program knows schemas up to"):
         read_rows(os.fspath(path))
@@ -113,7 +114,7 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
         connection.execute("CREATE TABLE invoices (total)")
     connection.close()
     with pytest.raises(HistoryUnwritable, match="another program"):
-        SqliteLedger(path).append([an_entry(1)])
+        store(path, [an_entry(1)])
     connection = sqlite3.connect(path)
     assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("invoices",)]
     connection.close()
@@ -132,7 +133,7 @@ def test_steps_are_applied_once_and_in_order(path: Path) -> None:
 
 
 def test_reading_a_closed_database_creates_nothing(path: Path) -> None:
-    SqliteLedger(path).append([an_entry(1), a_transition(2, "disabled")])
+    store(path, [an_entry(1), a_transition(2, "disabled")])
     before = sorted(path.parent.iterdir()), path.read_bytes()
     assert len(read_rows(os.fspath(path))) == 2
     assert read_transitions(os.fspath(path), "secure-messaging") == [a_transition(2, "disabled")]

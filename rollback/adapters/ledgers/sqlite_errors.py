@@ -7,6 +7,7 @@ import sqlite3
 from rollback.errors import HistoryUnwritable
 
 _KEPT = "nothing is lost: the entries are in the journal, and the next command feeds them"
+_MOVE = "move it away, keep it for later; the next command starts a new chain that names the old one's head"
 _CAUSES = {
     sqlite3.SQLITE_BUSY: ("is locked by another process", _KEPT),
     sqlite3.SQLITE_LOCKED: ("is locked by another process", _KEPT),
@@ -14,6 +15,8 @@ _CAUSES = {
     sqlite3.SQLITE_PERM: ("may not be written", "make the file and its folder writable, or set ROLLBACK_LEDGER"),
     sqlite3.SQLITE_FULL: ("cannot grow, the disk is full", "make room on the disk, or set ROLLBACK_LEDGER"),
     sqlite3.SQLITE_IOERR: ("cannot be written, its disk is full or broken", "make room on it, or set ROLLBACK_LEDGER"),
+    sqlite3.SQLITE_CORRUPT: ("is corrupt", _MOVE),
+    sqlite3.SQLITE_NOTADB: ("is corrupt", _MOVE),
     sqlite3.SQLITE_CANTOPEN: ("cannot be opened", "check that its folder exists and can be written"),
 }
 
