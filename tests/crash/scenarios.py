@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rollback.core import exposure as exposures
 from rollback.core.flag import FlagConfig, Polarity
@@ -20,8 +20,8 @@ class Scenario:
 
     name: str
     act: Callable[[Person], object]
-    before: Callable[[World], object] = lambda world: None
-    policy: SeverityPolicy = critical()
+    before: Callable[[World], object] = lambda _world: None
+    policy: SeverityPolicy = field(default_factory=critical)
     flag: FlagConfig = SHIPPED
 
 

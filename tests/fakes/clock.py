@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 
 FAR_AHEAD = 1e9
-"""Where the monotonic clock begins: beyond any real one, because views in memory compare deadlines with the real one."""
+"""Where the monotonic clock begins: beyond any real one, since views in memory compare deadlines with the real one."""
 
 
 class FakeClock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,9 @@ from rollback.core.marker import Marker
 from rollback.core.model import State
 from rollback.errors import Conflict, FlagMissing, StoreRefused, StoreUnreachable, Unsettled
 from rollback.journal import Journal
-from tests.fakes.commands import Person, person
+from tests.fakes.commands import person
 from tests.fakes.flag_store import CONFLICT, LOST_AFTER, LOST_BEFORE, UNREACHABLE, Mishap
-from tests.fakes.world import ALL, BOB, FEATURE, SM, World
+from tests.fakes.world import BOB, FEATURE, SM, World
 
 REFUSED = Mishap(error=StoreRefused("the token may not write"))
 SHADES = FlagConfig(
@@ -58,7 +57,9 @@ def test_a_kill_goes_out_although_the_journal_cannot_be_written(world: World) ->
     assert world.open_buckets == 0
     assert '"kind":"intent"' in world.fallen[0], "the intent goes to standard error and syslog, before the write"
     assert any("No space left" in said for said in world.said)
-    assert [e.name for e in world.entries()][:2] == ["lower_exposure", "lower_exposure"], "the ledger got it by the feed"
+    assert [e.name for e in world.entries()][:2] == ["lower_exposure", "lower_exposure"], (
+        "the ledger got it by the feed"
+    )
     assert world.last.state is State.DISABLED
 
 
@@ -193,7 +194,12 @@ def test_somebody_elses_edit_in_between_stays(world: World) -> None:
     world.store.next("write", Mishap(before=lambda: world.put_in_front(tenth)))
     kill = person(world).kill()
     assert world.open_buckets == 0
-    assert [r.description for r in world.flag.rollouts[1:]] == [tenth.description, "veterans have it", "", "the others wait"]
+    assert [r.description for r in world.flag.rollouts[1:]] == [
+        tenth.description,
+        "veterans have it",
+        "",
+        "the others wait",
+    ]
     assert (world.kills, intents(world)) == ([kill.key], [kill.key])
 
 
@@ -285,5 +291,3 @@ def test_two_disables_at_once_end_in_one_case_and_one_attaches(tmp_path: Path, r
     assert {e.actor.name for e in world.entries("disable_commanded")} == {"alice", "bob"}
     assert person(world).enable().exit_code == 0
     assert world.kills == []
-
-

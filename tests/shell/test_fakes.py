@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from rollback.clock import SystemClock
-from rollback.core.flag import FlagConfig, FlagType, Rollout, Rule, Distribution
+from rollback.core.flag import Distribution, FlagConfig, FlagType, Rollout, Rule
 from tests.contracts import test_flag_stores as contract
-from tests.contracts.flag_store_benches import BOOLEAN, VARIANT, Bench
+from tests.contracts.flag_store_benches import BOOLEAN, VARIANT
 from tests.fakes.flag_store import MemoryFlagStore
 from tests.fakes.world import VETERANS
 
@@ -69,9 +68,9 @@ class MemoryBench:
 
 
 @pytest.fixture(params=["with revisions", "without revisions"])
-def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
+def bench(request: pytest.FixtureRequest) -> MemoryBench:
     revisions = request.param == "with revisions"
-    yield MemoryBench(MemoryFlagStore(SystemClock(), FLAGS, {"veterans": VETERANS}, revisions=revisions))
+    return MemoryBench(MemoryFlagStore(SystemClock(), FLAGS, {"veterans": VETERANS}, revisions=revisions))
 
 
 globals().update({name: test for name, test in vars(contract).items() if name.startswith("test_")})
