@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rollback.clock import SystemClock
-from rollback.core.model import Severity
 from rollback.environment import lookup, read_dotenv
 from rollback.errors import ConfigurationError, RollbackError
 from rollback.flag_reference import FlagReference, read_by_flag, read_flag_reference
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from rollback.adapters.flipt_http import FliptHttp, Tls, TokenSource
     from rollback.adapters.ledgers.canonical import LedgerRow
     from rollback.core.history import Entry
+    from rollback.core.model import Severity
     from rollback.core.policy import FeaturePolicy, SeverityPolicy
     from rollback.core.proof import ProofPart
     from rollback.history import HistoryView
@@ -103,6 +102,8 @@ def policy_digest(session: Session) -> str:
     """
     if session.reference.file is None:
         return ""
+    import hashlib
+
     digest = hashlib.sha256()
     for path in (Path(session.reference.file), *sorted(Path(session.settings.policies).glob("*.yaml"))):
         try:
@@ -155,6 +156,7 @@ def start_measuring(session: Session) -> Callable[[], bool | None] | None:
     found: list[bool | None] = []
 
     def measure() -> None:
+        from rollback.core.model import Severity
         from rollback.gate_measure import measure_once
 
         try:
@@ -348,6 +350,7 @@ def exported(rows: Sequence[Mapping[str, Any]], form: str) -> str:
 
 def runbook(session: Session) -> str:
     """The runbook of the feature as Markdown."""
+    from rollback.core.model import Severity
     from rollback.policy_files import load_policies
     from rollback.runbook import runbook_markdown
 

@@ -113,16 +113,18 @@ def put_kill(
     held: int = BUCKETS,
     target: Target | None = None,
     key: str | None = None,
+    before_write: Callable[[], None] = lambda: None,
 ) -> Kill:
     """Puts a kill in front of the flag and returns once the store has acknowledged it.
 
+    `before_write` is called between read and write, for what is to overlap with the write; it must not raise.
     Tries until `deadline` (monotonic). Raises `FlagMissing` and `StoreRefused` at once, `StoreUnreachable` when time
     is up and certainly nothing was written, `Unsettled` when a write was sent and its fate is not known, also when
     somebody interrupts it (`KeyboardInterrupt` only as long as nothing was sent).
     """
     recorder = _Recorder(session, reason, held, key)
     try:
-        return _until_written(session, recorder, target, deadline, on_trouble)
+        return _until_written(session, recorder, target, deadline, on_trouble, before_write)
     except KeyboardInterrupt as stopped:
         if not recorder.may_have_arrived:
             raise
@@ -130,13 +132,18 @@ def put_kill(
 
 
 def _until_written(
-    session: Session, recorder: _Recorder, target: Target | None, deadline: float, on_trouble: OnTrouble
+    session: Session,
+    recorder: _Recorder,
+    target: Target | None,
+    deadline: float,
+    on_trouble: OnTrouble,
+    before_write: Callable[[], None],
 ) -> Kill:
     known = open_case(session)
     recorder.intend(target or target_for(session, None, known))
     while True:
         try:
-            return _tried(session, recorder, target, known, deadline)
+            return _tried(session, recorder, target, known, deadline, before_write)
         except (FlagMissing, ConfigurationError) as error:
             recorder.outcome(MISSING, error.message)
             raise
@@ -153,7 +160,14 @@ def _until_written(
             session.clock.sleep(min(RETRY_EVERY, left))
 
 
-def _tried(session: Session, recorder: _Recorder, target: Target | None, known: OpenCase, deadline: float) -> Kill:
+def _tried(
+    session: Session,
+    recorder: _Recorder,
+    target: Target | None,
+    known: OpenCase,
+    deadline: float,
+    before_write: Callable[[], None],
+) -> Kill:
     """One read, one write. Raises what the store raises."""
     before = session.store.read(session.reference.ref, deadline=deadline)
     if any(mark.key == recorder.key for mark in exposures.ours(before.config)):
@@ -161,6 +175,7 @@ def _tried(session: Session, recorder: _Recorder, target: Target | None, known: 
     else:
         recorder.intend(target or target_for(session, before.config, known, recorder.incident_id))
         desired = _killed(session, before.config, recorder)
+    before_write()
     recorder.is_sending = True
     after = session.store.write(before, desired, deadline=deadline)
     now, turned = session.clock.now(), session.clock.monotonic()

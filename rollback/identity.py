@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rollback.core.history import Actor
-from rollback.core.model import Watcher
+
+if TYPE_CHECKING:
+    from rollback.core.model import Watcher
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9@._+-]+")
 
@@ -43,6 +46,8 @@ def _account() -> str:
 
 def this_process() -> Watcher:
     """This process, told so that another can later see whether it still lives."""
+    from rollback.core.model import Watcher
+
     return Watcher(os.uname().nodename, os.getpid(), _started(os.getpid()) or "unknown")
 
 

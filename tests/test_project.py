@@ -136,8 +136,7 @@ def test_settings_journal_and_ledger_are_not_in_git() -> None:
 @pytest.mark.parametrize("folder", ["rollback", "tests"])
 def test_no_module_is_longer_than_one_can_read(folder: str) -> None:
     lengths = {
-        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines())
-        for path in (ROOT / folder).rglob("*.py")
+        str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in (ROOT / folder).rglob("*.py")
     }
     assert lengths
     assert {path: length for path, length in lengths.items() if length > MAX_LINES} == {}
@@ -212,9 +211,7 @@ def test_pins_satisfy_what_the_project_asks_for() -> None:
         for requirement in map(Requirement, asked):
             pin = pins(name)[canonicalize_name(requirement.name)]
             version = pin.split("==")[1].split()[0]
-            assert version in requirement.specifier, (
-                f"{name} pins {requirement.name} {version}, not {requirement}"
-            )
+            assert version in requirement.specifier, f"{name} pins {requirement.name} {version}, not {requirement}"
 
 
 def test_build_backend_is_pinned_as_it_is_declared() -> None:

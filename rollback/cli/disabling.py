@@ -72,13 +72,19 @@ def run(request: Request) -> int:
     if request.dry_run:
         return _dry_run(session, screen)
     engines = bootstrap.engines(session)
-    for engine in engines:
-        engine.prepare()  # its slow start overlaps with the write
+
+    def start_engines() -> None:
+        """Its slow start overlaps with the write, and not with the imports before it, which would wait for the CPU."""
+        for engine in engines:
+            engine.prepare()
+
     trouble = _Trouble(session, screen)
     bootstrap.waiting.tell = lambda left, error: trouble(error, left)
     deadline = session.clock.monotonic() + request.timeout
     try:
-        kill = put_kill(session, reason=request.reason, deadline=deadline, on_trouble=trouble)
+        kill = put_kill(
+            session, reason=request.reason, deadline=deadline, on_trouble=trouble, before_write=start_engines
+        )
     except FlagMissing as error:
         return _missing(session, screen, error)
     except StoreError as error:

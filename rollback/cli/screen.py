@@ -53,6 +53,7 @@ class Screen:
         self.is_terminal = sys.stderr.isatty() and not as_json
         self._live = False
         self._waits = False
+        self._warned: set[str] = set()
 
     def line(self, text: str, *, fg: str | None = None, bold: bool = False) -> None:
         """A line for people; nothing when the answer is JSON."""
@@ -62,7 +63,10 @@ class Screen:
         click.echo(click.style(clean(text), fg=fg, bold=bold) if fg or bold else clean(text))
 
     def warn(self, text: str) -> None:
-        """A warning, on standard error in every mode."""
+        """A warning, on standard error in every mode; the same one is said once."""
+        if text in self._warned:
+            return
+        self._warned.add(text)
         self.settle()
         click.echo(click.style(f"warning: {clean(text)}", fg="yellow"), err=True)
 

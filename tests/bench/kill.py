@@ -18,12 +18,13 @@ LIMITS = {
 SCRIPT = r"""
 set -eu
 base="$1/api/v2/environments/default/namespaces/mhv/resources"
-curl -fsS "$base/flipt.core.Flag/secure-messaging" |
-jq '{key: .resource.key, revision: .revision, payload: (.resource.payload | .rollouts =
+before=$(curl -fsS "$base/flipt.core.Flag/secure-messaging")
+after=$(jq '{key: .resource.key, revision: .revision, payload: (.resource.payload | .rollouts =
   [{type: "THRESHOLD_ROLLOUT_TYPE", description: "off by script", threshold: {percentage: 100, value: false}}]
-  + .rollouts)}' |
-curl -fsS -o /dev/null -X PUT -H 'Content-Type: application/json' --data @- "$base"
+  + .rollouts)}' <<<"$before")
+curl -fsS -o /dev/null -X PUT -H 'Content-Type: application/json' --data "$after" "$base"
 """
+"""One after the other, since a pipe would go on to put what a failed read left; each failure ends it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,24 @@ import sqlite3
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import MakeWorld
 from tests.e2e.harness import Cli, Result
-from tests.e2e.worlds import World, served
+from tests.e2e.worlds import served, write_policies
 
-Trouble = Callable[[Cli], "Iterator[None]"]
+Trouble = Callable[[Cli], AbstractContextManager[None]]
 AS_USUAL = [
     "lower_exposure",
     "lower_exposure",
     "case_opened",
     "disable_commanded",
     "off_written",
-    "gate_measured",
     "off_proven",
+    "gate_measured",
 ]
 
 
@@ -98,7 +98,7 @@ def nothing_twice(cli: Cli) -> list[str]:
 
 @pytest.mark.parametrize("trouble", [ledger_locked, ledger_is_a_folder], ids=["locked", "unwritable"])
 def test_with_a_ledger_that_takes_nothing_off_is_off_and_nothing_is_lost(
-    make_world: MakeWorld, trouble: Callable[[Cli], contextmanager[None]]
+    make_world: MakeWorld, trouble: Trouble
 ) -> None:
     world = make_world("v2")
     with trouble(world.cli):
@@ -106,18 +106,29 @@ def test_with_a_ledger_that_takes_nothing_off_is_off_and_nothing_is_lost(
         warned(done)
         assert served(world.flipt.url) == 0
     world.cli.run("note", "sm", "the ledger is back").expect(0)
-    assert sorted(nothing_twice(world.cli)) == sorted([*AS_USUAL, "note_added"]), "all of it is there"
+    assert nothing_twice(world.cli) == [*AS_USUAL, "note_added"], "all of it is there"
 
 
-def test_with_a_journal_that_takes_nothing_off_is_off_and_the_ledger_has_it(make_world: MakeWorld) -> None:
+def test_with_the_journals_disk_not_mounted_off_is_off_and_the_ledger_has_it(make_world: MakeWorld) -> None:
+    world = make_world("v1")
+    folder = world.folder / "another-disk"
+    cli = world.machine("first", ROLLBACK_JOURNAL=str(folder / "rollback.journal"))
+    warned(cli.run("disable", "sm").expect(0))
+    assert served(world.flipt.url) == 0
+    folder.mkdir()
+    cli.run("note", "sm", "the journal is back").expect(0)
+    assert nothing_twice(cli) == [*AS_USUAL, "note_added"]
+
+
+# FAILS, a finding: while the journal cannot even be read, `History.feed` gives up before it hands over what the journal
+# did not take, so a ledger that is well does not get it; only standard error and syslog have it.
+def test_with_a_journal_that_cannot_be_read_off_is_off_and_the_ledger_has_it(make_world: MakeWorld) -> None:
     world = make_world("v1")
     with journal_is_a_folder(world.cli):
-        done = world.cli.run("disable", "sm").expect(0)
-        warned(done)
+        warned(world.cli.run("disable", "sm").expect(0))
         assert served(world.flipt.url) == 0
     world.cli.run("note", "sm", "the journal is back").expect(0)
     assert {"off_written", "off_proven", "note_added"} <= set(nothing_twice(world.cli))
-    assert world.cli.status()["incident"], "and the case is known"
 
 
 def test_when_nothing_can_be_written_off_is_off_and_stderr_has_the_entries(make_world: MakeWorld) -> None:
@@ -134,15 +145,30 @@ def test_when_nothing_can_be_written_off_is_off_and_stderr_has_the_entries(make_
     assert nothing_twice(world.cli)[0] == "adopted"
 
 
-@pytest.mark.parametrize("what", ["journal", "ledger"])
-def test_deleted_in_the_middle_of_a_case_off_is_off_and_the_record_goes_on(make_world: MakeWorld, what: str) -> None:
+def test_a_journal_deleted_in_the_middle_of_a_case_stops_nothing_and_the_ledger_knows_the_case(
+    make_world: MakeWorld,
+) -> None:
     world = make_world("v2")
     first = world.cli.run("disable", "sm", "--json").expect(0).json
-    (world.cli.journal if what == "journal" else world.cli.ledger).unlink()
+    world.cli.journal.unlink()
     second = world.cli.run("disable", "sm", "--json").expect(0).json
     assert second["incident"] == first["incident"], "the case is still known"
-    names = nothing_twice(world.cli)
-    assert names.count("off_proven") == 2, "the other one of the two files had it"
+    assert nothing_twice(world.cli).count("off_proven") == 2
+
+
+def test_a_ledger_deleted_in_the_middle_of_a_case_stops_nothing_is_fed_again_and_is_never_called_whole(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world("v2")
+    first = world.cli.run("disable", "sm", "--json").expect(0).json
+    before = world.cli.history()
+    world.cli.ledger.unlink()
+    second = world.cli.run("disable", "sm", "--json").expect(0).json
+    assert second["incident"] == first["incident"], "the case is still known"
+    after = world.cli.history()
+    assert {row["entry_id"] for row in before} < {row["entry_id"] for row in after}, "the journal still had them"
+    told = world.cli.run("verify", "--json").expect(7).json
+    assert "its database was gone" in told["chains"][0]["problems"][0], "and nobody can delete it unnoticed"
 
 
 def test_a_corrupt_journal_does_not_stop_off(make_world: MakeWorld) -> None:
@@ -249,22 +275,18 @@ def test_a_return_refuses_with_exit_8_and_raises_nothing(make_world: MakeWorld, 
     assert served(world.flipt.url) > 0
 
 
+# FAILS, a finding: `Return._reload` takes an image that cannot be read for a newer disable, so the return ends without a
+# retreat, with 10 buckets open and nobody who watches them (invariant 9), and says that somebody disabled it.
 @pytest.mark.slow
 def test_a_journal_that_breaks_in_the_middle_of_a_return_ends_it_in_off(make_world: MakeWorld) -> None:
-    world = slow_monitoring(make_world)
+    world = make_world("v2")
+    write_policies(world.cli.policies, soak="2s")
     world.cli.run("disable", "sm").expect(0)
     world.mend()
     running = world.cli.start("enable", "sm", "--reason", "x")
     running.said("step 10 %")
     with journal_is_a_folder(world.cli):
-        running.result().expect(8)
-        assert served(world.flipt.url) == 0, "what cannot be recorded is not raised, and what was goes down"
-
-
-def slow_monitoring(make_world: MakeWorld) -> World:
-    """A world in which each step is watched for two seconds."""
-    from tests.e2e.worlds import write_policies
-
-    world = make_world("v2")
-    write_policies(world.cli.policies, soak="2s")
-    return world
+        done = running.result()
+        assert served(world.flipt.url) == 0, f"what cannot be recorded goes down: {done.all}"
+        assert "was disabled again" not in done.all
+        done.expect(8)

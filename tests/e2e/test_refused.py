@@ -83,7 +83,13 @@ def test_the_token_is_in_no_output_no_journal_and_no_ledger(make_world: MakeWorl
     cli = world.machine("first", ROLLBACK_FLIPT_TOKEN_COMMAND=str(script))
     said = [cli.run("--verbose", "disable", "sm", "--reason", f"token={TOKEN} leaked")]
     said[0].expect(0)
-    for words in (("status", "sm"), ("history", "sm", "--json"), ("doctor",), ("runbook", "sm"), ("policy", "show", "sm")):
+    for words in (
+        ("status", "sm"),
+        ("history", "sm", "--json"),
+        ("doctor",),
+        ("runbook", "sm"),
+        ("policy", "show", "sm"),
+    ):
         said.append(cli.run(*words))
     world.mend()
     said.append(cli.run("--verbose", "enable", "sm", "--reason", "fixed").expect(0))
@@ -107,4 +113,6 @@ def keeps_secret(cli: Cli, *said: Result) -> None:
     """Neither token is in anything that was said, nor in any byte that was written."""
     for token in (TOKEN, OTHER_TOKEN):
         assert not [done.words for done in said if token in done.all]
-        assert not [path.name for path in cli.folder.rglob("*") if path.is_file() and token.encode() in path.read_bytes()]
+        assert not [
+            path.name for path in cli.folder.rglob("*") if path.is_file() and token.encode() in path.read_bytes()
+        ]

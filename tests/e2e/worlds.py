@@ -1,4 +1,4 @@
-"""The worlds in which commands run: a flag as a team keeps it, policies with short waits, servers, and who is served."""
+"""The worlds in which commands run: a flag as a team keeps it, policies with short waits, servers, who is served."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rollback.core.flag import Polarity
-from rollback.ports import Sample, Sighting
+from rollback.core.sample import Sample, Sighting
 
 MAX_ERRORS = 5
 """How many distinct errors a sighting keeps; one more says how many there were."""

@@ -21,9 +21,8 @@ from rollback.adapters.client_views.child_process import NONSENSE, ChildProcess,
 from rollback.adapters.flipt_http.tls import Tls
 from rollback.adapters.flipt_http.token import TokenSource
 from rollback.core.flag import FlagRef, Polarity
-from rollback.core.proof import ENGINE
+from rollback.core.sample import Sample, Sighting
 from rollback.errors import RollbackError
-from rollback.ports import Sample, Sighting
 
 TIMEOUT_SECONDS = 10.0
 """How long one round of all samples may take; a healthy one takes some 30 ms. The engine by itself would go on
@@ -46,7 +45,7 @@ class EngineClientView:
     `evaluate` starts a new child.
     """
 
-    name = ENGINE
+    name = "engine"  # `core.proof.ENGINE`, which is not worth an import before the write
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import sqlite3
 from rollback.errors import HistoryUnwritable
 
 _KEPT = "nothing is lost: the entries are in the journal, and the next command feeds them"
-_MOVE = "move it away, keep it for later; the next command starts a new chain that names the old one's head"
+_MOVE = "add .corrupt-1 to its name and keep it; the next command starts a new chain that names the old head"
 _CAUSES = {
     sqlite3.SQLITE_BUSY: ("is locked by another process", _KEPT),
     sqlite3.SQLITE_LOCKED: ("is locked by another process", _KEPT),
