@@ -32,8 +32,16 @@ class Controller:
         return self._incident if self._incident and self._incident.is_open else None
 
     def reload(self) -> Incident | None:
-        """Reads the image again: another process may have written a newer one."""
-        self._incident = self._read()
+        """Reads the image again: another process may have written a newer one.
+
+        When the history cannot be read for sure, what is known here stays, unless a newer epoch is found.
+        """
+        latest = self.session.history.latest(self.session.feature)
+        found = self._image(latest.entry) if latest.entry else None
+        known = self._incident
+        if latest.uncertain and known is not None and (found is None or found.epoch <= known.epoch):
+            return self.incident
+        self._incident = found
         return self.incident
 
     def require(self) -> Incident:

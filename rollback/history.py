@@ -154,7 +154,7 @@ class History:
             trouble = error.message if isinstance(error, RollbackError) else f"the ledger cannot be fed: {error!r}"
             self._say(trouble)
             self._say_all(said)
-            return FeedReport(warnings=(trouble, *said), trouble=trouble)
+            return FeedReport(new=self._feed_kept(), warnings=(trouble, *said), trouble=trouble)
         del self._kept[: len(kept)]
         warnings = [*fed.warnings]
         if fed.damaged:
@@ -162,6 +162,23 @@ class History:
         self._said.clear()
         self._say_all(warnings)
         return FeedReport(fed.new, tuple(fed.damaged), tuple(warnings))
+
+    def _feed_kept(self) -> int:
+        """What the journal did not take goes to the ledger without it, as far as that is well; how many were new."""
+        kept = tuple(self._kept)
+        if not kept:
+            return 0
+        with suppress(Exception):  # then they stay where they are
+            from rollback.adapters.ledgers.sqlite import SqliteLedger
+
+            ledger = SqliteLedger(self._ledger_url, lock_timeout=self._lock_timeout)
+            try:
+                new = ledger.append(kept)
+            finally:
+                ledger.close()
+            del self._kept[: len(kept)]
+            return new
+        return 0
 
     def latest(self, feature: str) -> Latest:
         """The newest image of the feature's case: from the journal, and when that has none from the ledger."""
@@ -183,12 +200,12 @@ class History:
     def recent(self, feature: str) -> list[Entry]:
         """The feature's entries that the journal still holds, in the order in which processes wrote them.
 
-        Empty when it cannot be read: then nobody can tell who came first.
+        Only what this object kept when it cannot be read: then nobody can tell who came first.
         """
         with suppress(Exception):
             self._require_answering()
             return [entry for entry in (*self.journal.read().entries, *self._kept) if entry.feature == feature]
-        return list(self._kept)
+        return [entry for entry in self._kept if entry.feature == feature]
 
     def entries(self, feature: str | None = None) -> HistoryView:
         """All that is known of the feature, or of all. Read-only, creates no file, never raises."""

@@ -61,11 +61,12 @@ def test_a_disk_that_hangs_holds_up_a_kill_only_as_long_as_the_patience(
 
 def until(condition: Callable[[], bool]) -> bool:
     """Waits for the other thread, at most ten seconds."""
+    nobody = threading.Event()
     end = time.monotonic() + 10
     while not condition():
         if time.monotonic() > end:
             return False
-        time.sleep(0.005)
+        nobody.wait(0.005)
     return True
 
 
@@ -204,3 +205,16 @@ def test_entries_of_a_changed_ledger_are_shown_as_far_as_they_are_entries(place:
     connection.close()
     assert ids(history) == ["e2"]
     assert not history.verify().ok
+
+
+def test_an_error_that_nobody_thought_of_stops_no_kill(place: Place) -> None:
+    def sync(_fd: int) -> None:
+        raise LookupError("surprise")
+
+    history = place.history(Journal(place.journal, sync=sync))
+    history.record(an_entry(1))
+    assert len(place.fallen) == 1
+    assert "surprise" in place.said[0]
+    with pytest.raises(HistoryUnwritable, match="surprise"):
+        history.record(an_entry(2), strict=True)
+    assert ids(history) == ["e1"]

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollback.codec import entry_to_json
 from rollback.core.history import Entry, EntryKind
+from rollback.errors import HistoryUnwritable
 from rollback.journal import Journal
-from rollback.journal_file import newest_transition
+from rollback.journal_file import newest_transition, record_to_line
 from tests.ledgers.entries import a_transition, an_entry
 
 
@@ -131,3 +133,48 @@ def test_a_rotated_journal_keeps_the_permissions_that_somebody_gave_it(journal: 
     os.chmod(journal.path, 0o660)
     journal.rotate()
     assert stat.S_IMODE(os.stat(journal.path).st_mode) == 0o660
+
+
+def test_a_rotation_that_fails_leaves_the_journal_and_no_litter(journal: Journal) -> None:
+    journal.rotate()
+    assert not os.path.exists(journal.path)  # there was nothing to rotate
+    journal.append(a_transition(1, "disabled"))
+    blocked = f"{journal.path}.old-{journal.read().journal_id}"
+    os.mkdir(blocked)
+    with pytest.raises(FileExistsError):
+        journal.rotate()
+    assert journal.read().entries == (a_transition(1, "disabled"),)
+    assert sorted(os.listdir(os.path.dirname(journal.path))) == [
+        os.path.basename(name) for name in (journal.path, blocked)
+    ]
+
+
+def test_an_old_file_that_is_gone_cannot_be_retired_and_does_not_hide_what_came_after(journal: Journal) -> None:
+    journal.append(a_transition(1, "disabled"))
+    journal.rotate()
+    (old,) = journal.leftovers()
+    os.unlink(old)
+    with pytest.raises(HistoryUnwritable, match="cannot be retired"):
+        journal.retire(old, {})
+    journal.append(a_transition(2, "verifying"))
+    assert journal.latest("secure-messaging") == a_transition(2, "verifying")
+
+
+def test_images_are_found_while_the_old_file_is_gone_and_no_checkpoint_was_written(journal: Journal) -> None:
+    journal.append(a_transition(1, "disabled"))
+    journal.rotate()
+    os.unlink(journal.leftovers()[0])
+    journal.append(a_transition(2, "verifying"))
+    assert journal.latest("secure-messaging") == a_transition(2, "verifying")
+    assert journal.latest("appointments") is None
+
+
+def test_a_checkpoint_counts_only_whole_and_only_as_far_as_it_is_understood(journal: Journal) -> None:
+    image = entry_to_json(a_transition(1, "disabled"))
+    newer = {"secure-messaging": image, "appointments": {**image, "v": 2}}
+    damaged = record_to_line({"checkpoint": {}, "heads": {}}).replace(b"heads", b"bread")
+    journal.append(an_entry(1))
+    with open(journal.path, "ab") as stream:
+        stream.write(damaged + b"\n" + record_to_line({"checkpoint": newer, "heads": {}}) + b"\n")
+    assert journal.latest("secure-messaging") == a_transition(1, "disabled")
+    assert journal.latest("appointments") is None

@@ -34,5 +34,7 @@ def actor_option(command: F) -> F:
 
 def reason_option(*, required: bool) -> Callable[[F], F]:
     """`--reason`: why, for the record."""
-    note = "Why, for the record." if required else "Why, for the record; asked for later when it is not given."
-    return click.option("--reason", metavar="TEXT", required=required, default=None if required else "", help=note)
+    if required:
+        return click.option("--reason", metavar="TEXT", required=True, help="Why, for the record.")
+    note = "Why, for the record; asked for later when it is not given."
+    return click.option("--reason", metavar="TEXT", default="", help=note)

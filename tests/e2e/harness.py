@@ -10,9 +10,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from rollback.journal import Journal
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHIPPED_POLICIES = REPOSITORY / "policies"
@@ -199,6 +202,24 @@ class Cli:
         told = json.loads(self.run("history", feature, "--json").expect(0).out)
         rows = told["entries"] if isinstance(told, dict) else told
         return list(rows)
+
+
+def aged(cli: Cli, by: timedelta) -> Cli:
+    """The same machine `by` later: all its record lies that far back. It is written by the program's own journal."""
+    older = Cli(cli.folder.with_name("older"), cli.flipt_url, cli.policies, cli.settings)
+    journal = Journal(older.journal)
+    for entry in Journal(cli.journal).read().entries:
+        journal.append(replace(entry, at=entry.at - by, before=moved(entry.before, by), after=moved(entry.after, by)))
+    return older
+
+
+def moved(value: Any, by: timedelta) -> Any:
+    """The value with every time in it `by` earlier."""
+    if isinstance(value, dict):
+        return {key: moved(one, by) for key, one in value.items()}
+    if isinstance(value, str) and value[:4].isdigit() and "T" in value:
+        return (datetime.fromisoformat(value) - by).isoformat()
+    return value
 
 
 def until(condition: Callable[[], bool], *, timeout: float = PATIENCE, what: str = "it") -> None:

@@ -6,17 +6,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from rollback.journal import Journal
 from rollback.sandbox import Fault, FliptServer
 from tests.e2e.conftest import MakeWorld
-from tests.e2e.harness import Cli
+from tests.e2e.harness import Cli, aged
 from tests.e2e.worlds import MANAGEMENT, USUAL, WRITES, seed_of, served, write_policies
 
 
@@ -159,24 +156,6 @@ def test_an_off_that_is_older_than_15_minutes_asks_first(cli: Cli, away: Reserve
     assert served(flipt.url) > 0
     old.run("disable", "sm").expect(0)
     assert served(flipt.url) == 0
-
-
-def aged(cli: Cli, by: timedelta) -> Cli:
-    """The same machine `by` later: all its record lies that far back. It is written by the program's own journal."""
-    older = Cli(cli.folder.with_name("older"), cli.flipt_url, cli.policies, cli.settings)
-    journal = Journal(older.journal)
-    for entry in Journal(cli.journal).read().entries:
-        journal.append(replace(entry, at=entry.at - by, before=moved(entry.before, by), after=moved(entry.after, by)))
-    return older
-
-
-def moved(value: Any, by: timedelta) -> Any:
-    """The value with every time in it `by` earlier."""
-    if isinstance(value, dict):
-        return {key: moved(one, by) for key, one in value.items()}
-    if isinstance(value, str) and value[:4].isdigit() and "T" in value:
-        return (datetime.fromisoformat(value) - by).isoformat()
-    return value
 
 
 @pytest.mark.slow

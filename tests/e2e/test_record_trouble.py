@@ -120,8 +120,6 @@ def test_with_the_journals_disk_not_mounted_off_is_off_and_the_ledger_has_it(mak
     assert nothing_twice(cli) == [*AS_USUAL, "note_added"]
 
 
-# FAILS, a finding: while the journal cannot even be read, `History.feed` gives up before it hands over what the journal
-# did not take, so a ledger that is well does not get it; only standard error and syslog have it.
 def test_with_a_journal_that_cannot_be_read_off_is_off_and_the_ledger_has_it(make_world: MakeWorld) -> None:
     world = make_world("v1")
     with journal_is_a_folder(world.cli):
@@ -275,8 +273,6 @@ def test_a_return_refuses_with_exit_8_and_raises_nothing(make_world: MakeWorld, 
     assert served(world.flipt.url) > 0
 
 
-# FAILS, a finding: `Return._reload` takes an image that cannot be read for a newer disable, so the return ends without a
-# retreat, with 10 buckets open and nobody who watches them (invariant 9), and says that somebody disabled it.
 @pytest.mark.slow
 def test_a_journal_that_breaks_in_the_middle_of_a_return_ends_it_in_off(make_world: MakeWorld) -> None:
     world = make_world("v2")

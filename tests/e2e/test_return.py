@@ -139,7 +139,7 @@ def _ok(world: World, method: str, path: str, body: Any = None) -> Any:
 # -- what ends it --------------------------------------------------------------------------------------------------
 
 
-def climbing(world: World, **limits: str) -> Any:
+def climbing(world: World, **limits: Any) -> Any:
     """A return that has let the first tenth in, and watches it for long."""
     write_policies(world.cli.policies, soak="20s", deadline="60s", **limits)
     (world.cli.policies / "critical.yaml").write_text(
@@ -173,7 +173,6 @@ def test_harm_while_ramping_turns_it_off_again_by_itself(world: World) -> None:
     assert "Retreat" in done.out
     assert served(world.flipt.url) == 0
     assert world.cli.status()["state"] == "disabled"
-    assert world.cli.status()["needs_human"]["what"]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollback.adapters.flag_stores.declarative_check import check_edit
 from rollback.adapters.flag_stores.declarative_edit import edit_flag
 from rollback.adapters.flag_stores.declarative_reading import parse_file, read_flag
 from rollback.adapters.flag_stores.text_splice import CannotSplice, Edit, apply
@@ -134,6 +135,7 @@ ROLLOUTS = [
     Rollout(value=True, percentage=0.4, description="Ä «ü» \u2028 😀 \x7f"),
     Rollout(value=False, percentage=100.0, description=str(KILL)),
 ]
+ROLLOUTS_2 = (Rollout(value=False, percentage=2.0),)
 LISTS = {
     "block": "- key: sm\n  type: BOOLEAN_FLAG_TYPE\n  rollouts:\n"
     "  # one\n  - threshold: {percentage: 1, value: true}  # 1\n    extra: x\n"
@@ -242,6 +244,40 @@ def test_a_shared_description_or_variant_is_not_edited() -> None:
     for lines, change in (("description: *d", {"description": "x"}), ("variants: [*v]", {"default_variant": None})):
         with pytest.raises(StoreRefused, match="alias"):
             edited(f"{text}- key: sm\n  {lines}\n", **change)
+
+
+def test_taking_the_last_item_out_of_a_file_without_a_last_line_break_adds_none() -> None:
+    text = f"{HEAD}- key: sm\n  type: BOOLEAN_FLAG_TYPE\n  rollouts:\n  - threshold: {{percentage: 1}}"
+    for newline in ("\n", "\r\n"):
+        both = f"{text}\n  - threshold: {{percentage: 2}}".replace("\n", newline)
+        assert edited(both, rollouts=config(both).rollouts[:1]) == text.replace("\n", newline)
+        assert edited(text.replace("\n", newline), rollouts=config(both).rollouts[:1] + ROLLOUTS_2) == both.replace(
+            "percentage: 2", "percentage: 2, value: false"
+        )
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "why"),
+    [
+        ('{"flags": [{"key": "sm"}]}', '{"flags": [{"key": "sm", enabled: true}]}', "JSON"),
+        ("flags: [{key: sm}, {key: b, x: 1}]", "flags: [{key: sm, enabled: true}, {key: b, x: 2}]", "something else"),
+        ("flags: [{key: sm}]", "flags: [{key: sm}]", "as wished"),
+        ("flags: [{key: sm}, {key: b}]", "flags: [{key: b}, {key: sm, enabled: true}]", "another place"),
+        ("flags: [{key: sm}]", "flags: [{key: sm", "cannot be read"),
+        ("flags: [{key: sm, name: 'x'}]", "flags: [{key: sm, name: x, enabled: true}]", "something else"),
+        (
+            "flags: [{key: sm, type: BOOLEAN_FLAG_TYPE, rollouts: [{threshold: {}, extra: x}]}]",
+            "flags: [{key: sm, type: BOOLEAN_FLAG_TYPE, rollouts: [{threshold: {}}], enabled: true}]",
+            "something else",
+        ),
+    ],
+)
+def test_a_result_that_is_not_exactly_what_was_wished_does_not_count(before: str, after: str, why: str) -> None:
+    """The check that stands behind every edit."""
+    ref = FlagRef("default", "default", "sm")
+    file = parse_file(before.encode(), "file x")
+    with pytest.raises(CannotSplice, match=why):
+        check_edit(file, ref, replace(config(before, ref), enabled=True), after)
 
 
 def test_edits_that_meet_are_not_made() -> None:

@@ -137,6 +137,17 @@ def test_a_third_write_while_ours_is_taken_back_stays(tmp_path: Path) -> None:
     assert files(tmp_path) == ["f"]
 
 
+def test_a_change_that_somebody_took_along_before_it_was_taken_back_counts(tmp_path: Path) -> None:
+    def taken_along(new: str, target: str) -> bool:
+        ours = Path(new).read_text("utf-8").replace("percentage: 50", "percentage: 60")
+        return SomebodyWrites(ours)(new, target)
+
+    store = store_on(tmp_path, swap=taken_along)
+    after = kill(store)
+    assert exposure.ours(after.config) == (KILL,)
+    assert [one.percentage for one in after.config.rollouts] == [100.0, None, 60.0]
+
+
 def test_writers_without_end_leave_it_open_who_won_and_lose_nothing(tmp_path: Path) -> None:
     path = tmp_path / "f"
     path.write_text("base")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rollback.adapters.ledgers.canonical import entry_from_body
+from rollback.adapters.ledgers.heads import read_heads
 from rollback.adapters.ledgers.location import database_path
 from rollback.adapters.ledgers.migrations import APPLICATION_ID, MIGRATIONS, migrate
 from rollback.adapters.ledgers.reading import read_rows, read_transitions
@@ -186,3 +188,18 @@ def test_whatever_somebody_puts_into_a_column_can_be_read_and_does_not_verify(pa
     assert [row.sequence for row in rows] == [1, 2, 3]
     (found,) = verify(rows).chains
     assert [problem.split(":")[0] for problem in found.problems] == ["entry 1", "entry 2"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"heads": []}', '{"heads": {"sm": 5}}', '{"heads": {"sm": {"sequence": "1", "hash": "ab"}}}', "{", "\x00"],
+)
+def test_what_is_not_a_head_record_is_not_taken_for_one(path: Path, text: str) -> None:
+    (path.parent / "rollback.db.head").write_text(text)
+    with pytest.raises(ValueError, match=r"\w"):
+        read_heads(os.fspath(path))
+
+
+def test_a_body_without_end_is_no_entry() -> None:
+    with pytest.raises(ValueError, match="nested too deep"):
+        entry_from_body("[" * 100_000)

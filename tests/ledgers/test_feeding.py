@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from rollback.adapters.ledgers.feeding import feed
-from rollback.adapters.ledgers.memory import MemoryLedger
+from rollback.adapters.ledgers.memory import MemoryLedger, MemoryTransaction
+from rollback.adapters.ledgers.transaction import LedgerSetAside
 from rollback.codec import entry_to_json
 from rollback.journal import Journal
 from rollback.journal_file import record_to_line
@@ -112,3 +115,26 @@ def test_a_journal_that_was_put_back_from_a_copy_is_read_from_its_beginning(jour
     assert fed.new == 1
     assert "not as it was left" in fed.warnings[0]
     assert ids(ledger) == [f"e{number}" for number in range(1, 7)]
+
+
+class SetAsideOnce(MemoryLedger):
+    """Finds itself corrupt in the first transaction."""
+
+    was_corrupt = False
+
+    @contextmanager
+    def writing(self) -> Iterator[MemoryTransaction]:
+        with super().writing() as transaction:
+            yield transaction
+            if not self.was_corrupt:
+                self.was_corrupt = True
+                raise LedgerSetAside("the ledger was corrupt and has been set aside")
+
+
+def test_a_ledger_that_is_set_aside_in_the_middle_is_fed_again_from_the_beginning(journal: Journal) -> None:
+    ledger = SetAsideOnce()
+    journal.append(an_entry(1))
+    fed = feed(journal, ledger)
+    assert fed.new == 1
+    assert fed.warnings == ["the ledger was corrupt and has been set aside"]
+    assert ids(ledger) == ["e1"]

@@ -90,19 +90,21 @@ class DeclarativeFileFlagStore:
         while True:
             self._check_time(deadline)
             path, data, file = self._load(ref)
-            if digest(data) != base.revision and not _same(read_flag(file, ref), base.config):
+            if digest(data) != base.revision and not _same(now := read_flag(file, ref), base.config):
+                if _in_effect(base.config, desired, now):  # another process took ours along before it was taken back
+                    return self._read_back(base, desired)
                 raise Conflict(f"{ref} was changed by somebody else in {self.where}.")
             new = file.encode(edit_flag(file, ref, desired))
             try:
                 replace_file(path, new, expected=digest(data), swap=self._swap)
             except ChangedMeanwhile:
                 continue
-            return self._read_back(base, desired, new)
+            return self._read_back(base, desired)
 
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _read_back(self, base: FlagSnapshot, desired: FlagConfig, written: bytes) -> FlagSnapshot:
+    def _read_back(self, base: FlagSnapshot, desired: FlagConfig) -> FlagSnapshot:
         """The flag as it is now. Raises `Conflict` when a later write of somebody else took ours away."""
         try:
             _, data, file = self._load(base.ref)
@@ -112,7 +114,7 @@ class DeclarativeFileFlagStore:
                 f"the change of {base.ref} was written to {self.where}, which cannot be read now: {error.message}",
                 next=error.next,
             ) from error
-        if data != written and not _in_effect(base.config, desired, now):
+        if not _in_effect(base.config, desired, now):
             raise Conflict(f"{base.ref} was overwritten by somebody else in {self.where}.")
         return FlagSnapshot(base.ref, now, digest(data))
 
@@ -171,5 +173,6 @@ def _in_effect(base: FlagConfig, desired: FlagConfig, now: FlagConfig) -> bool:
     return (
         after - before <= found
         and not (before - after) & found
+        and [one for one in desired.rollouts if one in found] == [one for one in now.rollouts if one in after]
         and all(getattr(now, name) == getattr(desired, name) for name in changed)
     )

@@ -7,9 +7,7 @@ library only.
 from __future__ import annotations
 
 import json
-import math
 import re
-import struct
 
 from rollback.adapters.flag_stores.yaml_nodes import Node
 
@@ -34,9 +32,9 @@ def text_of(node: Node | None) -> str:
 
 
 def number_of(text: str) -> float | None:
-    """A plain scalar as the number that Go's yaml.v3 reads into a float32; None when it is none, or not finite.
+    """A plain scalar as the number that Go's yaml.v3 reads; None when it is none, or far too large.
 
-    It stays a float64 unless float32 would hold other buckets.
+    Flipt rounds it to single precision; that is left to `core.exposure`, so that the file's own number shows.
     """
     plain = text.replace("_", "")
     if len(plain) > 40:
@@ -51,8 +49,7 @@ def number_of(text: str) -> float | None:
         return None
     if not abs(number) < 1e30:
         return None
-    (single,) = struct.unpack("f", struct.pack("f", number))
-    return number if math.ceil(single) == math.ceil(number) else float(single)
+    return number
 
 
 def is_null(node: Node) -> bool:

@@ -3,6 +3,7 @@
 Readers see the old file or the new one, never a part. There is no lock, since a lock could make a kill wait. The
 new file and the old one change places in one step, and then what came out is looked at: when it is not what
 the change was based on, it is put back. So a late write of one process cannot undo the kill of another unseen.
+Only when a third process bases its own write on the moment in between, and ends it there too, can a write be lost.
 Where the file system cannot exchange two files, the new one is renamed over the old, and a write that lands
 between the last look and the rename, some microseconds, is lost. Kill path: standard library only.
 """
