@@ -17,6 +17,7 @@ WORKERS ?= auto
 COVERAGE ?=
 UPGRADE ?=
 ARGS ?=
+SLACK ?= 1.0
 
 CANDIDATES := $(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3 python)
 QUICK := not slow and not crash and not fuzz and not browser and not bench
@@ -60,7 +61,7 @@ format: $(VENV)/.dev ## Formats the code and mends what ruff can mend
 	@$(PY) -m ruff check --fix .
 
 bench: $(VENV)/.dev ## Measures how fast off is
-	@$(PY) -m tests.bench
+	@$(PY) -m tests.bench --slack $(SLACK)
 
 coverage: $(VENV)/.dev ## Every test, measured, and the gates: 97 % in all, 100 % in the core
 	@$(MAKE) test COVERAGE=1
