@@ -191,16 +191,19 @@ def _enter_case(controller: Controller, session: Session, incident_id: str, key:
     """Opens the case or attaches to the open one, and records the command."""
     from rollback.core import events as e
     from rollback.core.model import Severity
+    from rollback.errors import PolicyRefused
 
-    controller.open_case(
-        e.CaseOpened(
-            incident_id,
-            session.feature,
-            Severity.CRITICAL,
-            by=session.actor.name,
-            policy_hash=bootstrap.policy_digest(session),
-        )
+    opened = e.CaseOpened(
+        incident_id,
+        session.feature,
+        Severity.CRITICAL,
+        by=session.actor.name,
+        policy_hash=bootstrap.policy_digest(session),
     )
+    try:
+        controller.open_case(opened)
+    except PolicyRefused:  # another process opened one between two looks at the journal: then this one attaches
+        controller.reload()
     controller.handle(e.DisableCommanded(key, epoch, by=session.actor.name))
 
 
@@ -236,6 +239,12 @@ class _Aftermath:
         finally:
             prover.close()
             self.session.store.close()
+
+    @property
+    def _is_attached(self) -> bool:
+        """True when the case was open already; it may have been opened after this kill was aimed."""
+        incident, aimed = self.controller.incident, self.kill.target
+        return aimed.attached or (incident is not None and incident.incident_id != aimed.incident_id)
 
     def _prove(self, prover: Prover) -> OffProof:
         until = self.kill.turned + self.session.reference.prove_within_seconds
@@ -280,7 +289,7 @@ class _Aftermath:
             screen.line(f"Clients that poll follow by {when(by)}, assumed by time.")
         for surface in session.reference.not_covered:
             screen.line(f"Not covered: {surface.name} ({surface.because}).")
-        attached = " (attached to the open case)" if self.kill.target.attached else ""
+        attached = " (attached to the open case)" if self._is_attached else ""
         screen.line(
             f"Case {incident.incident_id}: {incident.severity}, {incident.state}{attached}, by {session.actor.name}."
         )
@@ -312,5 +321,5 @@ class _Aftermath:
         if self.screen.as_json:
             seen = exposure(self.kill.after.config, self.session.reference.polarity)
             told = status.document(self.session.reference, self.session.world, self.controller.incident, seen, proof)
-            self.screen.document({**told, "attached": self.kill.target.attached, "kill": self.kill.key, "exit": code})
+            self.screen.document({**told, "attached": self._is_attached, "kill": self.kill.key, "exit": code})
         return code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from rollback.adapters.flag_stores.declarative_file import DeclarativeFileFlagStore
 from rollback.adapters.flag_stores.file_replacement import (
+    BeingReplaced,
     ChangedMeanwhile,
     digest,
     exchange,
@@ -146,6 +148,29 @@ def test_a_change_that_somebody_took_along_before_it_was_taken_back_counts(tmp_p
     after = kill(store)
     assert exposure.ours(after.config) == (KILL,)
     assert [one.percentage for one in after.config.rollouts] == [100.0, None, 60.0]
+
+
+def test_a_process_that_is_stuck_in_the_middle_of_a_write_holds_up_no_kill(tmp_path: Path) -> None:
+    stuck = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(stuck, fcntl.LOCK_EX)
+        assert exposure.exposure(kill(store_on(tmp_path)).config, ON).is_off
+    finally:
+        os.close(stuck)
+    assert files(tmp_path) == ["features.yml"]
+
+
+def test_a_write_under_way_is_heeded_when_one_is_told_to(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_text("base")
+    other = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(other, fcntl.LOCK_EX)
+    with pytest.raises(BeingReplaced):
+        replace_file(str(path), b"ours", expected=digest(b"base"), heed_others=True)
+    assert (path.read_text(), files(tmp_path)) == ("base", ["f"])
+    os.close(other)
+    replace_file(str(path), b"ours", expected=digest(b"base"), heed_others=True)
+    assert path.read_text() == "ours"
 
 
 def test_writers_without_end_leave_it_open_who_won_and_lose_nothing(tmp_path: Path) -> None:

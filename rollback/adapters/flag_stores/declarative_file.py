@@ -1,8 +1,8 @@
 """A declarative Flipt file as a flag store: what Flipt v1 serves from a folder and v2 keeps in its repository.
 
 Reading is one look at the file. Writing edits its text in place, replaces the file in one step, and reads it back. No
-lock is taken, so nothing makes a kill wait; whoever comes second sees that the file has changed. Who reads the file,
-and when, is not known here: "off in the file" is all that this store can say.
+lock is waited for, so nothing makes a kill wait; whoever comes second sees that the file has changed. Who reads the
+file, and when, is not known here: "off in the file" is all that this store can say.
 Kill path: standard library only; PyYAML is loaded when a file is read.
 """
 
@@ -18,6 +18,7 @@ from urllib.parse import unquote
 from rollback.adapters.flag_stores.declarative_edit import edit_flag
 from rollback.adapters.flag_stores.declarative_reading import DeclarativeFile, parse_file, read_flag
 from rollback.adapters.flag_stores.file_replacement import (
+    BeingReplaced,
     ChangedMeanwhile,
     Swap,
     digest,
@@ -38,6 +39,9 @@ from rollback.errors import (
 
 ENVIRONMENT = "default"
 """The only environment that a file has."""
+
+_TURNS_FOR_OTHERS = 8
+"""How often a write heeds another one under way before it goes on all the same: some milliseconds in all."""
 
 _NAMES = ("features.yaml", "features.yml")
 _WHICH = "Check ROLLBACK_FLIPT_URL: file: and the path of a declarative Flipt file, or of a folder of them."
@@ -86,18 +90,19 @@ class DeclarativeFileFlagStore:
             raise StoreRefused(f"{self.where} gave no revision for {base.ref}; nothing is written without one.")
         if desired == base.config:
             return base
-        ref = base.ref
+        ref, seen, turns = base.ref, b"", 0
         while True:
             self._check_time(deadline)
             path, data, file = self._load(ref)
+            seen, turns = data, turns + 1 if data == seen else 0
             if digest(data) != base.revision and not _same(now := read_flag(file, ref), base.config):
                 if _in_effect(base.config, desired, now):  # another process took ours along before it was taken back
                     return self._read_back(base, desired)
                 raise Conflict(f"{ref} was changed by somebody else in {self.where}.")
             new = file.encode(edit_flag(file, ref, desired))
             try:
-                replace_file(path, new, expected=digest(data), swap=self._swap)
-            except ChangedMeanwhile:
+                replace_file(path, new, expected=digest(data), swap=self._swap, heed_others=turns < _TURNS_FOR_OTHERS)
+            except (ChangedMeanwhile, BeingReplaced):
                 continue
             return self._read_back(base, desired)
 

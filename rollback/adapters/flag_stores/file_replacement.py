@@ -1,24 +1,29 @@
 """Replaces a file's content in one step, and notices when somebody else wrote in the same moment.
 
-Readers see the old file or the new one, never a part. There is no lock, since a lock could make a kill wait. The
-new file and the old one change places in one step, and then what came out is looked at: when it is not what
-the change was based on, it is put back. So a late write of one process cannot undo the kill of another unseen.
-Only when a third process bases its own write on the moment in between, and ends it there too, can a write be lost.
-Where the file system cannot exchange two files, the new one is renamed over the old, and a write that lands
-between the last look and the rename, some microseconds, is lost. Kill path: standard library only.
+Readers see the old file or the new one, never a part. The new file and the old one change places in one step, and then
+what came out is looked at: when it is not what the change was based on, it is put back. So a late write of one process
+cannot undo the kill of another unseen.
+
+No lock is waited for, since that could make a kill wait. Our own processes try one on the folder for the moment of the
+replacement: when it is taken, what was read is about to be old, and the caller reads again. A process that is stuck
+with it stops nobody: after some turns the caller goes on without. Then, and with writers that know no lock, a write is
+lost only when a third process both reads and replaces the file in the moment before a write is put back. Where
+the file system cannot exchange two files, the new one is renamed over the old, and a write that lands between the last
+look and the rename, some microseconds, is lost. Kill path: standard library only.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import re
 import stat
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from rollback.errors import StoreRefused, Unsettled
 
@@ -36,6 +41,10 @@ path; False when it is gone."""
 
 class ChangedMeanwhile(Exception):
     """The file is not what the change was based on; ours is not in it."""
+
+
+class BeingReplaced(Exception):
+    """Another of our processes replaces the file in this very moment; nothing was done."""
 
 
 def read_bytes(path: str) -> bytes:
@@ -82,41 +91,69 @@ def _native_exchange(new: str, target: str) -> tuple[Callable[..., int] | None, 
     return getattr(library, "renameat2", None), (here, from_path, here, to_path, ctypes.c_uint(2))  # RENAME_EXCHANGE
 
 
-def replace_file(path: str, data: bytes, *, expected: str, swap: Swap = exchange) -> None:
+def replace_file(path: str, data: bytes, *, expected: str, swap: Swap = exchange, heed_others: bool = False) -> None:
     """Makes `data` the content of the regular file at `path`, if its digest is `expected`.
 
-    Mode, owner and extended attributes stay. Raises `ChangedMeanwhile`; `StoreRefused` when the folder or the disk
-    does not allow it (the file is as it was); `Unsettled` when others wrote so often that it stayed open who won,
-    or when the disk would not confirm. Symbolic links must have been followed before.
+    Mode, owner and extended attributes stay. Raises `ChangedMeanwhile`; `BeingReplaced` (only when it is to heed
+    others); `StoreRefused` when the folder or the disk does not allow it (the file is as it was); `Unsettled` when
+    others wrote so often that it stayed open who won, or when the disk would not confirm. Symbolic links must have been
+    followed before.
     """
     folder, name = os.path.split(path)
     temporary = os.path.join(folder, f".{name}.rollback-{os.urandom(8).hex()}.tmp")
     try:
         _write_like(path, temporary, data)
-        if digest(read_bytes(path)) != expected:
-            raise ChangedMeanwhile
-        exchanged = swap(temporary, path)
-    except FileNotFoundError as error:
+        with _alone_in(folder) as alone:
+            if heed_others and not alone:
+                raise BeingReplaced
+            _swap_in(temporary, path, data, expected, swap)
+    except (FileNotFoundError, ChangedMeanwhile) as error:
         _remove(temporary)
         raise ChangedMeanwhile from error
+    except BeingReplaced:
+        _remove(temporary)
+        raise
     except OSError as error:
         _remove(temporary)
         raise _refusal(path, error) from error
-    except ChangedMeanwhile:
-        _remove(temporary)
-        raise
+    _remove(temporary)
+    _sync_folder(folder)
+    remove_leftovers(path, older_than=LEFTOVER_SECONDS)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: str) -> Iterator[bool]:
+    """Tries the lock of our processes, without waiting; True also where there are no locks."""
     try:
-        # From here on the temporary file holds what stood at `path`, and goes only once that is known.
-        undone = exchanged and digest(read_bytes(temporary)) != expected
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield True
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        alone = True
+    except OSError as error:
+        alone = error.errno not in {errno.EAGAIN, errno.EACCES}
+    try:
+        yield alone
+    finally:
+        os.close(descriptor)  # gives the lock back
+
+
+def _swap_in(temporary: str, path: str, data: bytes, expected: str, swap: Swap) -> None:
+    """The replacement itself; the temporary file is only ours again when this returns or says `ChangedMeanwhile`."""
+    if digest(read_bytes(path)) != expected:
+        raise ChangedMeanwhile
+    if not swap(temporary, path):
+        return
+    try:
+        undone = digest(read_bytes(temporary)) != expected
         if undone:
             _put_back(temporary, path, data, swap)
     except OSError as error:
         raise _unsettled(path) from error
-    _remove(temporary)
     if undone:
         raise ChangedMeanwhile
-    _sync_folder(folder)
-    remove_leftovers(path, older_than=LEFTOVER_SECONDS)
 
 
 def _remove(path: str) -> None:
