@@ -12,7 +12,9 @@ from rollback.core import events as e
 from rollback.core.events import Event
 from rollback.core.history import Entry, EntryKind
 from rollback.core.machine import Decision, decide
-from rollback.core.model import Incident
+from rollback.core.model import Incident, State
+from rollback.disable import new_incident_id
+from rollback.errors import PolicyRefused
 from rollback.incident_codec import incident_from_json, incident_to_json
 from rollback.session import Session, nonce
 
@@ -37,7 +39,7 @@ class Controller:
         When the history cannot be read for sure, what is known here stays, unless a newer epoch is found.
         """
         latest = self.session.history.latest(self.session.feature)
-        found = self._image(latest.entry) if latest.entry else None
+        found = self._standing(latest.entry)
         known = self._incident
         if latest.uncertain and known is not None and (found is None or found.epoch <= known.epoch):
             return self.incident
@@ -74,7 +76,15 @@ class Controller:
         """
         if self.reload() is not None:
             return False
-        self.handle(event, reason=reason)
+        if event.incident_id in self._closed_cases():
+            # Its images would outrank those of a new case of the same name.
+            event = replace(event, incident_id=new_incident_id(self.session))
+        try:
+            self.handle(event, reason=reason)
+        except PolicyRefused:
+            if self.incident is None:
+                raise
+            return False  # opened by another process since we looked
         winner = self._first_open_case()
         if winner is None or winner.incident_id == event.incident_id:
             return True
@@ -87,16 +97,31 @@ class Controller:
         first: Incident | None = None
         for entry in self.session.history.recent(self.session.feature):
             image = self._image(entry) if entry.kind is EntryKind.TRANSITION else None
-            if image is None or (first is not None and image.incident_id != first.incident_id):
+            if image is None:
+                continue
+            if first is not None and (image.incident_id != first.incident_id or image.epoch < first.epoch):
                 continue
             first = image if image.is_open else None
         return first
+
+    def _closed_cases(self) -> set[str]:
+        """Names of cases that came to their end, as far as the journal still knows them."""
+        entries = self.session.history.recent(self.session.feature)
+        known = {str(entry.incident) for entry in entries if entry.kind is EntryKind.TRANSITION}
+        return known | ({self._incident.incident_id} if self._incident else set())
 
     def _read(self) -> Incident | None:
         latest = self.session.history.latest(self.session.feature)
         if latest.uncertain:
             self.session.warn(f"What is known of the case may not be the newest: {latest.why}.")
-        return self._image(latest.entry) if latest.entry else None
+        return self._standing(latest.entry)
+
+    def _standing(self, newest: Entry | None) -> Incident | None:
+        """The case that the newest image belongs to; when that was opened a moment too late, the one before it."""
+        image = self._image(newest) if newest else None
+        if image is None or image.state is not State.TRIGGERED:
+            return image
+        return self._first_open_case() or image
 
     def _image(self, entry: Entry) -> Incident | None:
         try:

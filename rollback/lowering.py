@@ -10,7 +10,7 @@ from rollback.core import exposure as exposures
 from rollback.core.effects import LowerExposure
 from rollback.core.flag import BUCKETS
 from rollback.disable import Target, put_kill
-from rollback.errors import StoreError
+from rollback.errors import ConfigurationError, FlagMissing, StoreError
 from rollback.prover import lacking_words
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def carry_out(
             target=target,
             key=effect.key,
         )
-    except StoreError as error:
+    except (StoreError, FlagMissing, ConfigurationError) as error:
         if effect.held == BUCKETS:
             controller.handle(e.OffUnsettled(error.message[:300]))
         else:

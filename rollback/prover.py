@@ -33,6 +33,9 @@ from rollback.errors import RollbackError
 if TYPE_CHECKING:
     from rollback.ports import ClientView, Clock, Sighting, SnapshotReader
 
+LAST_LOOK = 5.0
+"""Seconds that a look may take though the time is up: what is said at the end has to be what was seen."""
+
 LOOK_AGAIN_AFTER = 0.25
 """Seconds between two looks while something is still open; a replica's lag is seconds."""
 
@@ -113,7 +116,7 @@ class Prover:
         and takes a last full look at the end.
         """
         while True:
-            proof, _ = self.look(until)
+            proof, _ = self.look(max(until, self.clock.monotonic() + LAST_LOOK))
             on_look(proof)
             now = self.clock.monotonic()
             if proof.proven or now >= until or stop():

@@ -15,7 +15,7 @@ from rollback.core.effects import LowerExposure
 from rollback.core.flag import BUCKETS
 from rollback.core.history import Entry, EntryKind
 from rollback.core.model import Incident, Severity, State
-from rollback.disable import MISSING, REFUSED
+from rollback.disable import MISSING, REFUSED, SUPERSEDED
 from rollback.errors import FlagMissing, StoreError
 from rollback.identity import is_alive
 from rollback.lowering import carry_out, prove
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 ASK_AFTER = timedelta(minutes=15)
 """An off that is pending longer than this is not tried again without asking: the world has moved on (invariant 5)."""
+
+_ENDS = ("off_written", "reduce_settled", "intent_settled")
 
 Say = Callable[[str], None]
 
@@ -48,17 +50,15 @@ def settle(session: Session, controller: Controller, prover: Callable[[], Prover
 def unfinished(entries: Iterable[Entry]) -> list[Entry]:
     """Intents to lower exposure that no case knows the end of: their process died in between.
 
-    An intent ends with the transition that its case made of it (`off_written`, `reduce_settled`), with a refusal, or
-    with what an earlier settling found. The outcome `written` alone is no end: the case has not heard of it yet.
+    An intent ends with the transition that its case made of it (`off_written`, `reduce_settled`), with a refusal, when
+    it was written down anew, or with what an earlier settling found. The outcome `written` alone is no end: the case
+    has not heard of it yet.
     """
     intents: dict[str, Entry] = {}
     for entry in entries:
         if entry.name == "lower_exposure" and entry.kind is EntryKind.INTENT and entry.key:
             intents[entry.key] = entry
-        elif entry.name in ("off_written", "reduce_settled", "intent_settled") or entry.data.get("result") in (
-            REFUSED,
-            MISSING,
-        ):
+        elif entry.name in _ENDS or entry.data.get("result") in (REFUSED, MISSING, SUPERSEDED):
             intents.pop(str(entry.data.get("key") or entry.key), None)
         elif entry.name == "off_unsettled":  # the case itself remembers that it is pending
             intents = {key: intent for key, intent in intents.items() if intent.incident != entry.incident}

@@ -58,6 +58,20 @@ class LazyGroup(click.Group):
         return command
 
 
+def _show_version(ctx: click.Context, _option: click.Parameter, is_wanted: bool) -> None:
+    """Prints it and ends; a checkout that was never installed has none."""
+    if not is_wanted or ctx.resilient_parsing:
+        return
+    from importlib import metadata
+
+    try:
+        version = metadata.version("rollback-controller")
+    except metadata.PackageNotFoundError:
+        version = "(not installed)"
+    click.echo(f"rollback, version {version}")
+    ctx.exit()
+
+
 @click.group(
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -78,7 +92,7 @@ Exit codes:
   130  interrupted, nothing raised
 """,
 )
-@click.version_option(package_name="rollback-controller", prog_name="rollback")
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="The version.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each step to standard error, as JSON when piped.")
 def cli(verbose: bool) -> None:
     """Turns a feature off for every user, proves it, and brings it back on evidence of health."""

@@ -125,10 +125,16 @@ class Command:
         flag = view(self.session)
         incident = self.controller.incident
         if incident is not None:
-            raise PolicyRefused(f"{self.session.feature} already has the open case {incident.incident_id} here.")
+            raise PolicyRefused(
+                f"{self.session.feature} already has the open case {incident.incident_id} here.",
+                next=f"See where it stands: rollback status {self.session.feature}",
+            )
         kills = [mark for mark in flag.marks if mark.role == "kill"]
         if not kills:
-            raise PolicyRefused("The flag carries no kill of a case, so there is nothing to adopt.")
+            raise PolicyRefused(
+                "The flag carries no kill of a case, so there is nothing to adopt.",
+                next=f"See where it stands: rollback status {self.session.feature}",
+            )
         newest = kills[0]
         held = self._held_by(flag)
         event = e.Adopted(newest.incident, self.session.feature, newest.epoch, held, tuple(mark.key for mark in kills))
@@ -161,7 +167,8 @@ class Command:
 
     def fix(self, commit: str) -> int:
         """Another commit is another attempt; the same one changes nothing."""
-        return self._event(e.FixDeployed(redact(commit, max_length=80)), f"Fix {commit} is recorded.")
+        known = redact(commit, max_length=80)
+        return self._event(e.FixDeployed(known), f"Fix {known} is recorded.")
 
     def note(self, text: str) -> int:
         """Kept whether or not a case is open."""

@@ -220,6 +220,7 @@ class _Aftermath:
         self.controller = Controller(session)
         self._told = False
         self._stop = False
+        self._hopeless: tuple[str | None, ...] = ()
 
     def run(self, prover: Prover) -> int:
         """Records, proves, feeds the ledger, and says what is true."""
@@ -248,12 +249,13 @@ class _Aftermath:
 
     def _prove(self, prover: Prover) -> OffProof:
         until = self.kill.turned + self.session.reference.prove_within_seconds
+        self._hopeless = (prover.file_only, prover.readers_unknown)  # no waiting changes these
         if self.request.no_wait:
             proof, _ = prover.look(self.session.clock.monotonic() + 5.0)
             self._on_look(proof)
             return proof
         try:
-            return prover.prove(until, self._on_look)
+            return prover.prove(until, self._on_look, lambda: self._stop)
         except KeyboardInterrupt:
             self.screen.line(
                 "Ctrl-C: the waiting stops here. The flag stays off; the proof is not complete.", fg="yellow"
@@ -269,7 +271,8 @@ class _Aftermath:
             self._told = True
             self._tell(proof)
             self.session.history.feed()
-        if not proof.proven:
+        self._stop = bool(proof.lacking) and all(part.detail in self._hopeless for part in proof.lacking)
+        if not proof.proven and not self._stop:
             self.screen.live(f"waiting: {waiting_words(proof)}")
 
     def _tell(self, proof: OffProof) -> None:

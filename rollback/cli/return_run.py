@@ -22,7 +22,7 @@ from rollback.core.scalars import format_duration, parse_duration
 from rollback.errors import ConfigurationError, PolicyRefused, RollbackError, Unproven
 from rollback.identity import is_alive, this_process
 from rollback.lowering import carry_out, prove
-from rollback.prover import lacking_words
+from rollback.prover import Prover, lacking_words
 from rollback.raising import FlagView, view
 from rollback.redaction import redact
 from rollback.session import Session
@@ -63,7 +63,8 @@ class _Signals:
 
 def run(request: Request) -> int:
     """Runs the command; returns its exit code."""
-    request = replace(request, reason=redact(request.reason))
+    fix = redact(request.fix, max_length=80) if request.fix else None
+    request = replace(request, reason=redact(request.reason), fix=fix)
     screen = Screen(as_json=request.as_json)
     progress = ReturnProgress(screen, plain=request.plain)
     session = bootstrap.open_session(request.feature, None, request.actor, screen.warn)
@@ -192,9 +193,16 @@ class _Run:
             prover.close()
         if not proof.proven:
             raise Unproven(
-                f"Off is not proven, so no return starts: {lacking_words(proof)}.",
-                next=f"rollback status {self.session.feature}",
+                f"Off is not proven, so no return starts: {lacking_words(proof)}.", next=self._how_to_prove(prover)
             )
+
+    def _how_to_prove(self, prover: Prover) -> str:
+        """What a person can do about an off that no waiting proves."""
+        if prover.file_only is not None:
+            return "Name a Flipt that serves the file: ROLLBACK_FLIPT_URL=file:PATH,https://…; then enable again."
+        if prover.readers_unknown is not None:
+            return "Say in the feature's policy who reads the flag (clients); then enable again."
+        return f"rollback status {self.session.feature}"
 
     def _declare(self) -> None:
         """What a person declares about the case before the return."""

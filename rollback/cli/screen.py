@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 
 
 def when(moment: datetime) -> str:
@@ -34,7 +34,7 @@ def span(seconds: float) -> str:
 
 
 def clean(text: str) -> str:
-    """Text from outside without control characters, so that it cannot move the cursor or fake a line."""
+    """Text from outside without control characters, so that it cannot move the cursor, fake a line or turn it round."""
     return _CONTROL.sub("?", text).replace("\n", " ")
 
 

@@ -84,9 +84,6 @@ class LookedAtBySomebodyElse(History):
         return found
 
 
-# FAILS, a finding: `Controller.open_case` looks, then `handle` looks again, and refuses what the other process opened in
-# between. `rollback disable` ended with exit 3 that way, after its kill and before its proof (the command line attaches
-# by itself now; others who call `open_case` still do not).
 def test_a_case_that_another_process_opens_between_two_looks_is_attached_to(tmp_path: Path) -> None:
     first, second = (
         _controller(tmp_path, history)

@@ -17,7 +17,7 @@ from rollback.core import exposure as exposures
 from rollback.core.exposure import Exposure
 from rollback.core.flag import Constraint, FlagConfig, FlagRef, FlagType, Polarity, Rollout, Segment
 from rollback.core.history import Actor, Entry
-from rollback.core.model import Incident, Watcher
+from rollback.core.model import Incident, State, Watcher
 from rollback.flag_reference import FlagReference
 from rollback.history import History
 from rollback.identity import this_process
@@ -142,6 +142,11 @@ class World:
         found = Controller(self.session())._incident
         assert found is not None
         return found
+
+    def state(self) -> State:
+        """The state of the case as it was last written; `normal` when there never was one."""
+        found = Controller(self.session())._incident
+        return found.state if found else State.NORMAL
 
     def entries(self, name: str = "") -> list[Entry]:
         """The history, or its entries of this name."""

@@ -98,6 +98,14 @@ def test_a_list_that_another_flag_shares_is_copied_and_the_other_flag_is_left_al
     assert read(store).config.rollouts == read(store, FlagRef("default", "va", "a")).config.rollouts
 
 
+@pytest.mark.parametrize("item", ["{threshold: {percentage: 5}, extra: !x y}", "{<<: *t, description: x}"])
+def test_a_shared_list_that_cannot_be_copied_whole_is_refused(item: str) -> None:
+    a = f"- key: a\n  type: BOOLEAN_FLAG_TYPE\n  rollouts: &r\n  - &t {{threshold: {{percentage: 1}}}}\n  - {item}\n"
+    text = f"{HEAD}{a}- key: sm\n  type: BOOLEAN_FLAG_TYPE\n  rollouts: *r\n"
+    with pytest.raises(StoreRefused, match="by an alias"):
+        edited(text, rollouts=(ROLLOUTS[0], *config(text).rollouts))
+
+
 def test_a_list_from_a_merge_key_is_overridden_in_this_flag_alone(tmp_path: Path) -> None:
     a = "- &a\n  key: a\n  type: BOOLEAN_FLAG_TYPE\n  rollouts:\n  - threshold: {percentage: 5, value: true}\n"
     store = store_on(tmp_path, f"{HEAD}{a}- <<: *a\n  key: sm\n")
@@ -144,6 +152,23 @@ LISTS = {
     "flow": "- {key: sm, type: BOOLEAN_FLAG_TYPE, rollouts: [ {threshold: {percentage: 1, value: true}, extra: x},\n"
     "  {description: two, threshold: {percentage: 2, value: true}} , {threshold: {percentage: 3}}], name: x}\n",
 }
+
+
+def test_a_list_that_is_null_and_a_list_behind_other_text_can_be_filled_and_emptied() -> None:
+    null = f"{HEAD}- key: sm\n  type: BOOLEAN_FLAG_TYPE\n  rollouts:\n  name: x\n"
+    assert edited(edited(null, rollouts=tuple(ROLLOUTS[:1])), rollouts=()) == null.replace("rollouts:", "rollouts: []")
+    explicit = f"{HEAD}- type: BOOLEAN_FLAG_TYPE\n  key: sm\n  ? rollouts\n  : - threshold: {{percentage: 5}}\n"
+    for desired in ((*config(explicit).rollouts, ROLLOUTS[1]), (ROLLOUTS[1],), ()):
+        assert config(edited(explicit, rollouts=desired)).rollouts == desired
+
+
+@pytest.mark.parametrize("text", ["description: one", "description: *d", "name: x"])
+def test_a_changed_description_of_a_rollout_is_read_back(text: str) -> None:
+    flag = f"- key: sm\n  type: BOOLEAN_FLAG_TYPE\n  description: &d x\n  rollouts:\n  - {text}\n    threshold: {{}}\n"
+    (one,) = config(HEAD + flag).rollouts
+    after = edited(HEAD + flag, rollouts=(replace(one, description="two"),))
+    assert config(after).rollouts[0].description == "two"
+    assert ("name: x" in after or '"name": "x"' in after) is (text == "name: x")
 
 
 @settings(deadline=None, max_examples=80)
@@ -219,6 +244,52 @@ def test_a_variant_flag_in_braces_comes_back_as_it_was_written(tmp_path: Path) -
         kill(store)
         restore(store)
         assert content(store).decode() == text
+
+
+DESCRIPTIONS = [
+    "plain",
+    "''",
+    "'it''s'",
+    '"two\\nlines"',
+    "|\n    one\n    two",
+    "|2-  # why\n     indented\n    less",
+    ">\n    folded\n    text",
+    "|",
+    "|+\n    kept\n\n",
+    "~",
+    f"'{KILL}'",
+    f"{KILL}",
+    f"|-\n    text\n    {KILL}",
+    f"|-\n    {KILL}\n    text",
+    f"plain\n\n    {KILL}",
+    f"'quoted\n\n    {KILL}'",
+    f">-\n    folded\n\n    {KILL}",
+    f'"\\x74ext\\n{str(KILL)[:8]}\\x3a{str(KILL)[9:]}"',
+]
+WISHES = [
+    "",
+    "other",
+    "plain",
+    "two\nlines",
+    str(SECOND),
+    f"text\n{SECOND}",
+    f"plain\n{SECOND}",
+    f"folded\n{KILL}",
+    " x ",
+]
+
+
+@pytest.mark.parametrize("written", DESCRIPTIONS)
+@pytest.mark.parametrize("wished", WISHES)
+@pytest.mark.parametrize("flow", [False, True])
+def test_any_description_can_become_any_other(written: str, wished: str, flow: bool) -> None:
+    if flow and ("\n" in written or written[0] in "|>" or "," in written):
+        written = json.dumps(written)
+    rest = f"{{key: sm, description: {written}, name: x}}" if flow else f"key: sm\n  description: {written}\n  name: x"
+    text = f"{HEAD}- {rest}\n- key: other\n"
+    result = edited(text, description=wished)
+    assert config(result).description == wished
+    assert result.endswith("- key: other\n")
 
 
 def test_a_default_is_put_at_another_variant() -> None:

@@ -79,6 +79,26 @@ def test_two_files_change_places_in_one_step(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_text() == "new"
 
 
+def test_a_file_that_is_gone_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "new").write_text("new")
+    with pytest.raises(FileNotFoundError):
+        exchange(str(tmp_path / "new"), str(tmp_path / "gone"))
+    with pytest.raises(ChangedMeanwhile):
+        replace_file(str(tmp_path / "gone"), b"ours", expected=digest(b""))
+    assert files(tmp_path) == ["new"]
+
+
+def test_what_came_out_is_kept_when_it_cannot_be_looked_at(tmp_path: Path) -> None:
+    def vanishing(new: str, target: str) -> bool:
+        os.rename(new, target)
+        return True
+
+    path = tmp_path / "f"
+    path.write_text("base")
+    with pytest.raises(Unsettled):
+        replace_file(str(path), b"ours", expected=digest(b"base"), swap=vanishing)
+
+
 def test_the_files_mode_and_owner_stay(tmp_path: Path) -> None:
     store = store_on(tmp_path)
     path = Path(store.path)

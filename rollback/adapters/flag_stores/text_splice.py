@@ -87,7 +87,7 @@ class Splicer:
 
     def colon(self, key: Node) -> int:
         """The position behind the colon of a key."""
-        found = re.compile(r"[ \t]*:").match(self.text, key.end)
+        found = re.compile(r"\s*:").match(self.text, key.end)
         if found is None:
             raise CannotSplice("a key without its colon behind it")
         return found.end()
