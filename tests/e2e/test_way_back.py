@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import MakeWorld
-from tests.e2e.worlds import ENTITIES, FLAG, HALF, NAMESPACE, Counting, World, served
+from tests.e2e.worlds import ENTITIES, FLAG, HALF, NAMESPACE, Counting, World, served, write_policies
 from tests.sandbox.calls import ask
 
 STORES_OWN = {"id", "rank", "createdAt", "updatedAt"}
@@ -144,6 +144,7 @@ def test_a_larger_audience_than_before_is_a_persons_decision(make_world: MakeWor
 
 
 def test_a_forced_return_needs_no_evidence_but_is_watched(world: World) -> None:
+    write_policies(world.cli.policies, monitoring="30s")  # long enough for harm to be found on any machine
     world.cli.run("disable", "sm").expect(0)
     forced = world.cli.run("enable", "sm", "--reason", "decided", "--force", "--for", "1h").expect(4)
     assert "FORCED" in forced.out, "the application is broken, so the monitor ends it"
