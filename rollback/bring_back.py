@@ -9,38 +9,30 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
+from rollback import raising
 from rollback.core import events as e
-from rollback.core.detector import HealthDetector, beta_from_false_alarms
 from rollback.core.effects import LowerExposure
 from rollback.core.evidence import Judgement, Verdict
-from rollback.core.ladder import Ladder, Rung, plan
+from rollback.core.flag import BUCKETS
+from rollback.core.ladder import Rung, plan
 from rollback.core.machine import Decision
 from rollback.core.model import Incident, Severity, State, Watcher
 from rollback.core.scalars import format_duration
-from rollback.errors import HistoryUnwritable, PolicyRefused, StoreError
-from rollback.evidence_book import EvidenceBook, Stage
-from rollback.raising import FlagView, Overtaken, check_not_overtaken, raise_to, view
+from rollback.errors import HistoryUnwritable, PolicyRefused, RollbackError, StoreError
+from rollback.evidence_book import Alarms, EvidenceBook, Stage
+from rollback.raising import FlagEdited, FlagView, Overtaken, view
 
 if TYPE_CHECKING:
     from rollback.controller import Controller
     from rollback.core.policy import SeverityPolicy
+    from rollback.output import Progress
     from rollback.ports import HealthProbe, Measurement
     from rollback.session import Session
 
 LOOK_AT_FLAG_EVERY = 1.0
 """Seconds between two looks at the flag while observing: how soon a disable by somebody else is noticed."""
-
-
-class Progress(Protocol):
-    """What the person sees. Never raises. Rates are samples per second, times are seconds."""
-
-    def say(self, text: str) -> None: ...
-    def watching(self, judgement: Judgement, *, time_left: float) -> None: ...
-    def evidence(
-        self, title: str, judgement: Judgement, *, rate: float, soak_left: float, time_left: float
-    ) -> None: ...
 
 
 class _Stop(Exception):
@@ -68,7 +60,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class Return:
-    """One run of `rollback enable`. `interrupted` says whether a signal came; `lower` puts a kill for a retreat."""
+    """One run of `rollback enable`. `interrupted` says whether a signal came; `lower` puts a kill for a retreat.
+
+    `since_epoch` is the case's epoch when the command began: whoever disables while it waits for a proof wins as well.
+    """
 
     session: Session
     controller: Controller
@@ -81,84 +76,123 @@ class Return:
     until_full: bool = False
     cohort: tuple[str, ...] = ()
     policy_digest: str = ""
+    since_epoch: int | None = None
     _digest: str = ""
     _allowed: int = 0
+    _reduced: int = 0
     _epoch: int = 0
     _looked: float = field(default=float("-inf"))
 
     def run(self, *, forced_until: datetime | None, watcher: Watcher) -> Outcome:
         """Begins or takes up the return and stays until it has ended, one way or the other."""
-        flag = view(self.session)
+        flag, incident = view(self.session), self._incident
+        if self.since_epoch is not None and incident.epoch > self.since_epoch:
+            return self._overtaken(raising.disabled_again(self.session))
+        if incident.state is not State.MONITORING:
+            try:
+                raising.check_may_begin(self.session, incident, flag)
+            except Overtaken as error:
+                return self._overtaken(error)
+            self._allowed = self._reduced = raising.open_at_settled(self.session, incident, flag)
         self._digest = flag.digest
         kills = tuple(mark.key for mark in flag.marks if mark.role == "kill")
         started = e.ReturnStarted(watcher, self.session.actor, kills, forced_until)
-        self.controller.handle(started, reason=self.reason, strict=True)
-        self._epoch = self._incident.epoch
+        self._epoch = self.controller.handle(started, reason=self.reason, strict=True).incident.epoch
+        if self._epoch > incident.epoch:
+            return self._stopped(_Stop(e.WatchStopped("it was disabled again while the return began"), 4))
         try:
-            return self._climb(flag, forced=self._incident.forced_until is not None)
+            return self._climb(flag)
         except _Stop as stop:
             return self._stopped(stop)
         except Overtaken as error:
             return self._overtaken(error)
-        except (StoreError, HistoryUnwritable, PolicyRefused) as error:
+        except RollbackError as error:
             lost = _Stop(e.WatchStopped(error.message[:200]), error.exit_code)
             return self._stopped(lost, next_step=error.next)
+        except (Exception, KeyboardInterrupt) as error:  # whatever it is: what was raised does not stay unwatched
+            self._stopped(_Stop(e.WatchStopped(f"unexpected: {type(error).__name__}"), 1))
+            raise
 
     # -- the climb -------------------------------------------------------------------------------------------
 
-    def _climb(self, flag: FlagView, *, forced: bool) -> Outcome:
+    def _climb(self, flag: FlagView) -> Outcome:
         incident = self._incident
         if incident.state is State.MONITORING:
-            return self._monitor(forced=forced)
-        if incident.severity is Severity.LOW:
-            self._gate(0, 1, "checking while it stays on", None)
-            self._handle(e.GatePassed(0), strict=True)
             return self._monitor()
-        ladder = self._plan(flag, forced)
-        is_open = flag.now.percent or 0 if incident.severity is Severity.HIGH else 0
-        rungs = self._with_cohort(ladder.above(is_open))
-        steps = len(rungs)
+        if incident.severity is Severity.LOW:
+            return self._checked()
+        rungs = self._rungs(flag, None)
         below: Rung | None = None
-        for index, rung in enumerate(rungs):
-            if not forced:
-                self._gate(index, steps, self._title(below, index, steps), below)
-            self._raise(rung, below)
-            below = rung
+        index = 0
+        while index < len(rungs):
+            try:
+                if self._incident.forced_until is None:
+                    self._gate(index, len(rungs), self._title(below, index, len(rungs)), below)
+                edited = self._raise(rungs[index], below)
+            except (_Restart, FlagEdited) as change:
+                self.progress.say(f"{change}: the evidence of this step starts again.")
+                rungs = [*rungs[:index], *self._planned_anew(below)]
+                continue
+            below, index = rungs[index], index + 1
+            if edited and below.held:
+                rungs = [*rungs[:index], *self._planned_anew(below)]
         if self.until_full:
             self._handle(e.WatchHandedOver("responder"))
             return Outcome(0, self._incident.state, "Back at 100 %; nobody watches it from here on.", self._watch_hint)
-        return self._monitor(forced=forced)
+        return self._monitor()
 
-    def _plan(self, flag: FlagView, forced: bool) -> Ladder:
-        one_step = self._incident.one_step or forced
+    def _checked(self) -> Outcome:
+        """A low case: the gate, then the monitor, while it stays on."""
+        while True:
+            try:
+                self._gate(0, 1, "checking while it stays on", None)
+                break
+            except _Restart as change:
+                self.progress.say(f"{change}: the evidence starts again.")
+        self._handle(e.GatePassed(0), strict=True)
+        return self._monitor()
+
+    def _rungs(self, flag: FlagView, below: Rung | None) -> list[Rung]:
+        """The rungs that are left above what is open; the cohort comes first, when nothing was let in yet."""
+        incident = self._incident
+        one_step = incident.one_step or incident.forced_until is not None
         percents = [100.0] if one_step else [step.percent for step in self.policy.ladder]
         ladder = plan(flag.without_us, self.session.reference.polarity, percents)
         for line in ladder.skipped:
             self.progress.say(line)
         if not flag.base.buckets:
             self.progress.say("Without us the flag lets nobody in: the return only takes our rollouts out.")
-        return ladder
+        first = [Rung(-1, 0.0, BUCKETS, 0)] if self.cohort and below is None else []
+        return [*first, *ladder.above(raising.open_at_settled(self.session, incident, flag))]
 
-    def _with_cohort(self, rungs: Sequence[Rung]) -> list[Rung]:
-        first = [Rung(-1, 0.0, 100, 0)] if self.cohort else []
-        return [*first, *rungs]
+    def _planned_anew(self, below: Rung | None) -> list[Rung]:
+        """The rungs that are left on the flag as somebody has edited it; a larger audience is a person's decision."""
+        flag = view(self.session)
+        self._digest = flag.digest
+        if why := raising.audience_grown(self._incident, flag):
+            raise _Stop(e.EvidenceEnded(why[:300]), PolicyRefused.exit_code)
+        return self._rungs(flag, below)
 
-    def _raise(self, rung: Rung, below: Rung | None) -> None:
-        """Evidence is there now: decide, write, read back, record."""
+    def _raise(self, rung: Rung, below: Rung | None) -> bool:
+        """Evidence is there now: look, decide, write, read back, record. True when it was edited meanwhile."""
         is_cohort = rung.index < 0
+        self._look_at_flag(must_answer=True)
         self._handle(e.GatePassed(rung.held), strict=True)
-        after = raise_to(self.session, self._incident, rung.held, cohort=self.cohort if is_cohort else ())
-        if rung.held == 0:
-            self._handle(e.ReturnedInFull(), data={"exposure": after.now.percent})
-        else:
-            self._handle(e.StepRaised(rung.held), data={"exposure": after.now.percent})
+        cohort = self.cohort if is_cohort else ()
+        after = raising.raise_to(self.session, self._incident, rung.held, digest=self._digest, cohort=cohort)
+        event = e.StepRaised(rung.held) if rung.held else e.ReturnedInFull()
+        self._handle(event, data={"exposure": after.now.percent})
+        if rung.held and (wider := raising.let_in(self._incident, after, rung.open_buckets)):
+            raise _Stop(e.WatchStopped(wider), 4)
+        edited = after.digest != self._digest
         self._digest = after.digest
-        self._allowed = after.now.percent or 0
+        self._allowed = after.open_to_all
         what = "the cohort is let in" if is_cohort else f"step {rung.percent:g} %"
         was = below.open_buckets if below else 0
         self.progress.say(
             f"{what}: {after.now.percent} of 100 buckets are open (before: {was}); a kill holds off {rung.held}."
         )
+        return edited
 
     def _title(self, below: Rung | None, index: int, steps: int) -> str:
         where = "off" if below is None else ("cohort" if below.index < 0 else f"{below.percent:g} %")
@@ -167,18 +201,12 @@ class Return:
     # -- observing -------------------------------------------------------------------------------------------
 
     def _gate(self, index: int, steps: int, title: str, rung: Rung | None) -> None:
-        """Observes until the evidence passes, again from nothing when what is observed changes."""
-        while True:
-            incident = self._incident
-            stage = Stage(index, steps, max(1, incident.attempt), incident.fix, self._basis)
-            try:
-                return self._observe_stage(stage, title, rung)
-            except _Restart as change:
-                self.progress.say(f"{change}: the evidence of this step starts again.")
+        """Observes until the evidence passes, and keeps it, however it ends.
 
-    def _observe_stage(self, stage: Stage, title: str, rung: Rung | None) -> None:
-        """Observes one stage; raises `_Stop` when it does not pass. Its evidence is kept, however it ends."""
-        book = self._book(stage)
+        Raises `_Stop` when it does not pass, `_Restart` when what is observed changes.
+        """
+        incident = self._incident
+        book = self._book(Stage(index, steps, max(1, incident.attempt), incident.fix, self._basis))
         try:
             self._until_passed(book, title, *self._limits(rung))
         finally:
@@ -231,40 +259,34 @@ class Return:
         self._handle(e.EvidenceEnded(what))
         self.progress.say(f"A person is needed: {what}. Exposure stays, and is watched.")
 
-    def _monitor(self, *, forced: bool = False) -> Outcome:
+    def _monitor(self) -> Outcome:
         """Watches the full exposure with the e-detector for the policy's time."""
         incident, clock = self._incident, self.session.clock
         rule = self.policy.monitoring
-        # The policy's figure is for all metrics together.
-        allowed = rule.false_alarms_per_year / max(1, len(self.probe.metrics))
-        beta = beta_from_false_alarms(allowed, 1 / max(rule.interval.total_seconds(), 1e-3))
-        detectors = {name: HealthDetector.start(self.policy.gate.p0) for name in self.probe.metrics}
+        alarms = Alarms(self.probe.metrics, self.policy.gate.p0, rule)
         book = self._book(Stage(99, 1, incident.attempt, incident.fix, self._basis))
         began, length = clock.monotonic(), rule.duration.total_seconds()
         self.progress.say(f"Monitoring for {format_duration(rule.duration)}; harm turns it down again by itself.")
         while (elapsed := clock.monotonic() - began) < length:
             measured = self._observe()
             book.observe(measured)
-            for measurement in measured:
-                if measurement.harm is not None:
-                    detectors[measurement.metric] = detectors[measurement.metric].observe(measurement.harm)
             judgement = book.judge(soaked=False, expired=False)
             book.flush(clock.now())
             self.progress.watching(judgement, time_left=length - elapsed)
-            alarms = [name for name, detector in detectors.items() if detector.alarm(beta)]
-            if alarms:
+            if harmful := alarms.observe(measured):
                 book.flush(clock.now(), always=True)
-                raise _Stop(e.HarmSeen(f"{', '.join(alarms)} became harmful while monitored"), 4)
-            self._check_forced(forced, judgement)
+                raise _Stop(e.HarmSeen(f"{', '.join(harmful)} became harmful while monitored"), 4)
+            self._check_forced(judgement)
             clock.sleep(rule.interval.total_seconds())
         book.flush(clock.now(), always=True)
+        self._look_at_flag()
         self._handle(e.MonitoringEnded())
         return Outcome(0, State.RESOLVED, "Monitored to the end; the case is resolved.")
 
-    def _check_forced(self, forced: bool, judgement: Judgement) -> None:
+    def _check_forced(self, judgement: Judgement) -> None:
         """A forced return lasts only as long as it was given, unless the evidence came in meanwhile."""
         until = self._incident.forced_until
-        if not forced or until is None or self.session.clock.now() < until:
+        if until is None or self.session.clock.now() < until:
             return
         if not judgement.metrics or not all(metric.passed for metric in judgement.metrics):
             raise _Stop(e.WatchStopped("the forced return has expired without enough evidence"), 4)
@@ -278,31 +300,31 @@ class Return:
             self._looked = self.session.clock.monotonic()
         return self.probe.measure()
 
-    def _look_at_flag(self) -> None:
-        """Notices a newer disable, and a foreign edit: that one starts the evidence again."""
+    def _look_at_flag(self, *, must_answer: bool = False) -> None:
+        """Notices a newer disable, drift, and any other foreign edit: that one starts the evidence again."""
         try:
             flag = view(self.session)
         except StoreError as error:
+            if must_answer:
+                raise
             self.progress.say(f"The flag store does not answer, so nothing is raised: {error.message}")
             return
         fix = self._incident.fix
         self._reload()
         incident = self._incident
-        check_not_overtaken(self.session, incident, flag)
+        raising.check_not_overtaken(self.session, incident, flag)
+        if incident.state is State.MONITORING:
+            return
         if incident.fix != fix:
             raise _Restart("another fix was deployed")
         if incident.severity is Severity.LOW:
             return
-        expected = incident.settled_held or 0
-        if expected and not [mark for mark in flag.marks if mark.role == "kill"]:
-            what = "our kill was taken out by somebody else"
-            raise _Stop(e.DriftSeen(*self._next_kill(), what), 4)
-        if flag.digest == self._digest or incident.state is State.MONITORING:
-            return
-        if incident.state is State.RAMPING and (flag.now.percent or 0) > self._allowed:
-            raise _Stop(e.WatchStopped("a foreign edit lets in more users than this step allows"), 4)
-        self._digest = flag.digest
-        raise _Restart("somebody edited the flag")
+        if what := raising.let_in(incident, flag, self._allowed):
+            if not flag.has_kill or incident.state is not State.RAMPING:
+                raise _Stop(e.DriftSeen(*raising.next_kill(incident), what), 4)
+            raise _Stop(e.WatchStopped(what), 4)
+        if flag.digest != self._digest:
+            raise _Restart("somebody edited the flag")
 
     # -- the end ---------------------------------------------------------------------------------------------
 
@@ -310,14 +332,14 @@ class Return:
         """Records why, and retreats when the table says so; a disable that came in meanwhile has done so already."""
         incident = self.controller.reload()
         if incident is None or incident.epoch != self._epoch:
-            return self._overtaken(_disabled_again(self.session))
+            return self._overtaken(raising.disabled_again(self.session))
         event = stop.event
         if isinstance(event, e.EvidenceEnded) and self._incident.state is State.RAMPING:
             event = e.WatchStopped(event.why)
         try:
             decision = self.controller.handle(event, reason=self.reason)
         except PolicyRefused:  # it came in between these two lines
-            return self._overtaken(_disabled_again(self.session))
+            return self._overtaken(raising.disabled_again(self.session))
         why = event.what if isinstance(event, e.DriftSeen) else event.why
         self._retreat(decision, why)
         state = self._incident.state if self.controller.incident else State.RESOLVED
@@ -333,7 +355,7 @@ class Return:
         for effect in decision.effects:
             if isinstance(effect, LowerExposure):
                 self.progress.say(f"Retreat: {why}.")
-                self.lower(effect, why)
+                self.lower(raising.wide_enough(self.session, effect, self._reduced), why)
 
     def _handle(self, event: e.Event, *, data: Mapping[str, Any] | None = None, strict: bool = False) -> Decision:
         """Like the controller's, on the case as it is now; a newer epoch means that somebody disabled."""
@@ -343,7 +365,7 @@ class Return:
     def _reload(self) -> None:
         incident = self.controller.reload()
         if incident is None or incident.epoch != self._epoch:
-            raise _disabled_again(self.session)
+            raise raising.disabled_again(self.session)
 
     # -- small things ----------------------------------------------------------------------------------------
 
@@ -359,35 +381,18 @@ class Return:
     def _watch_hint(self) -> str:
         return f"Watch it to the end of monitoring: rollback enable {self.session.feature} --reason R"
 
-    def _next_kill(self) -> tuple[str, int]:
-        from rollback.session import nonce
-
-        epoch = self._incident.epoch + 1
-        return f"kill-{epoch}-{nonce()}", epoch
-
     def _limits(self, rung: Rung | None) -> tuple[float, float]:
         """Minimum soak and deadline, in seconds, of the gate or of the step that is exposed now."""
         rule = self.policy.gate if rung is None or rung.index < 0 else self.policy.ladder[rung.index]
         return rule.minimum_soak.total_seconds(), rule.deadline.total_seconds()
 
     def _book(self, stage: Stage) -> EvidenceBook:
-        gate = self.policy.gate
-        book = EvidenceBook(
-            stage,
-            gate.p0,
-            gate.alpha,
-            gate.harm_alpha,
-            lambda name, data: self.controller.fact(name, data=data, strict=True),
-        )
+        def record(name: str, data: Mapping[str, Any]) -> None:
+            self.controller.fact(name, data=data, strict=True)
+
+        book = EvidenceBook.for_gate(stage, self.policy.gate, record)
         book.expect(self.probe.metrics)
         kept = book.resume(self.session.history.entries(self.session.feature).entries, self._incident.incident_id)
         if kept:
             self.progress.say(f"{kept} samples (of all metrics) from an earlier run of this step are kept.")
         return book
-
-
-def _disabled_again(session: Session) -> Overtaken:
-    return Overtaken(
-        f"{session.reference.name} was disabled again: that wins, and this return stops.",
-        next=f"See where it stands: rollback status {session.feature}",
-    )

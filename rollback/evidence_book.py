@@ -10,11 +10,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rollback.core.detector import HealthDetector, beta_from_false_alarms
 from rollback.core.evidence import Judgement, MetricEvidence, judge, step_alpha
 from rollback.core.history import Entry
 from rollback.ports import Measurement
+
+if TYPE_CHECKING:
+    from rollback.core.policy import Gate, Monitoring
 
 FLUSH_EVERY = timedelta(seconds=10)
 """How often a batch is written while observing; a crash loses at most this much evidence, never invents any."""
@@ -49,6 +53,11 @@ class EvidenceBook:
     metrics: dict[str, MetricEvidence] = field(default_factory=dict)
     _unsaved: dict[str, Counter[str]] = field(default_factory=dict)
     _saved_at: datetime | None = None
+
+    @classmethod
+    def for_gate(cls, stage: Stage, gate: Gate, record: Record) -> EvidenceBook:
+        """An empty book by the policy's gate."""
+        return cls(stage, gate.p0, gate.alpha, gate.harm_alpha, record)
 
     def expect(self, names: Iterable[str]) -> None:
         """Metrics that must all pass, also those of which no sample has come yet."""
@@ -109,3 +118,19 @@ class EvidenceBook:
         self.record("evidence", data)
         self._unsaved.clear()
         self._saved_at = now
+
+
+class Alarms:
+    """The watch after the return: one e-detector for each metric. The policy's false alarms are for all together."""
+
+    def __init__(self, metrics: Sequence[str], p0: float, rule: Monitoring) -> None:
+        allowed = rule.false_alarms_per_year / max(1, len(metrics))
+        self._beta = beta_from_false_alarms(allowed, 1 / max(rule.interval.total_seconds(), 1e-3))
+        self._detectors = {name: HealthDetector.start(p0) for name in metrics}
+
+    def observe(self, measurements: Sequence[Measurement]) -> list[str]:
+        """Counts each measurement once; returns the metrics that are harmful now."""
+        for one in measurements:
+            if one.harm is not None:
+                self._detectors[one.metric] = self._detectors[one.metric].observe(one.harm)
+        return [name for name, detector in self._detectors.items() if detector.alarm(self._beta)]

@@ -13,6 +13,10 @@ from tests.e2e.worlds import World, world_in
 
 MakeWorld = Callable[..., World]
 
+on_v1 = pytest.mark.parametrize("api", ["v1"])
+on_v2 = pytest.mark.parametrize("api", ["v2"])
+"""For tests that need the usual world, and in which Flipt's version makes no difference: one of the two is enough."""
+
 
 @pytest.fixture(params=["v1", "v2"], scope="module")
 def api(request: pytest.FixtureRequest) -> str:

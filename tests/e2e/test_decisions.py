@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.e2e.conftest import MakeWorld
+from tests.e2e.conftest import MakeWorld, on_v1, on_v2
 from tests.e2e.harness import aged, until
 from tests.e2e.worlds import FLAG, FOR_HALF, HALF, NAMESPACE, World, flag_of, served, write_policies
 from tests.sandbox.calls import threshold
@@ -16,6 +16,7 @@ from tests.sandbox.calls import threshold
 
 
 @pytest.mark.slow
+@on_v1
 def test_force_skips_the_gate_says_so_and_leaves_a_review_item(world: World) -> None:
     before = world.flag
     world.cli.run("disable", "sm").expect(0)
@@ -63,6 +64,7 @@ def test_force_has_a_limit_and_for_needs_force(make_world: MakeWorld) -> None:
 
 
 @pytest.mark.slow
+@on_v2
 def test_a_blind_gate_opens_nothing_by_itself(world: World) -> None:
     """The probes were green while people called it broken: they cannot see this fault."""
     world.mend()
@@ -176,6 +178,7 @@ def test_keep_off_holds_until_it_is_released(make_world: MakeWorld) -> None:
 
 
 @pytest.mark.slow
+@on_v2
 def test_undo_gives_back_at_once_what_was_there_and_watches_it(world: World) -> None:
     before = world.flag
     world.cli.run("disable", "sm", "--reason", "oops").expect(0)
@@ -212,6 +215,7 @@ def test_an_undone_feature_that_is_harmful_goes_off_again(make_world: MakeWorld)
 
 
 @pytest.mark.slow
+@on_v1
 def test_false_alarm_takes_the_gate_one_watched_step_and_an_authenticated_person(world: World) -> None:
     before = world.flag
     world.cli.run("disable", "sm").expect(0)
@@ -224,6 +228,7 @@ def test_false_alarm_takes_the_gate_one_watched_step_and_an_authenticated_person
 
 
 @pytest.mark.slow
+@on_v1
 def test_another_machine_adopts_the_case_and_brings_the_feature_back(world: World) -> None:
     before = world.flag
     incident = world.cli.run("disable", "sm", "--json").expect(0).json["incident"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.e2e.conftest import MakeWorld
+from tests.e2e.conftest import MakeWorld, on_v1
 from tests.e2e.worlds import FLAG, NAMESPACE, World, flag_of, served, write_policies
 from tests.sandbox.calls import threshold
 
@@ -35,7 +35,9 @@ def world_of(make_world: MakeWorld, api: str, flag: dict[str, object], polarity:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("polarity", ["on_variants: [new]", "on: true"], ids=["one variant is on", "each one is on"])
+@pytest.mark.parametrize(
+    ("api", "polarity"), [("v1", "on_variants: [new]"), ("v2", "on_variants: [new]"), ("v2", "on: true")]
+)
 def test_a_variant_flag_is_off_for_everybody_and_comes_back_exactly(
     make_world: MakeWorld, api: str, polarity: str
 ) -> None:
@@ -55,6 +57,7 @@ def test_a_variant_flag_is_off_for_everybody_and_comes_back_exactly(
 
 
 @pytest.mark.slow
+@on_v1
 def test_a_variant_flag_that_is_disabled_twice_still_comes_back_exactly(make_world: MakeWorld, api: str) -> None:
     world = world_of(make_world, api, VARIANT, "on_variants: [new]")
     flag = world.flag

@@ -227,6 +227,32 @@ def test_on_a_disk_that_was_full_from_the_beginning_off_is_off(make_world: MakeW
         assert served(world.flipt.url) == 0
 
 
+@pytest.mark.slow
+def test_on_a_disk_that_became_read_only_off_is_off_and_afterwards_the_record_goes_on(make_world: MakeWorld) -> None:
+    """What an operating system does with a disk that has errors."""
+    world = make_world("v2")
+    with small_disk(world.folder / "disk", kilobytes=1024) as disk:
+        cli = Cli(disk / "first", world.flipt.url, world.cli.policies, world.cli.settings)
+        first = cli.run("disable", "sm", "--json").expect(0).json
+        remount(disk, "ro")
+        done = cli.run("disable", "sm").expect(0)
+        warned(done)
+        assert "lower_exposure" in done.err, "the intent itself, as the last resort"
+        assert first["incident"] in done.out, "the case is still known"
+        assert len(world.flag["rollouts"]) == 4, "two kills, and the two of the team"
+        refused = cli.run("enable", "sm", "--reason", "x", "--fix", "c0ffee1", "--json").expect(8)
+        assert refused.json["error"]["code"] == "history_unwritable"
+        assert served(world.flipt.url) == 0
+        remount(disk, "rw")
+        cli.run("note", "sm", "it can be written again").expect(0)
+        assert nothing_twice(cli)[-1] == "note_added"
+
+
+def remount(folder: Path, mode: str) -> None:
+    """Makes the disk read-only (`ro`) or writable (`rw`)."""
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(folder)], check=True, capture_output=True)
+
+
 @contextmanager
 def small_disk(folder: Path, *, kilobytes: int) -> Iterator[Path]:
     """A disk of this size. Skips where mounting is not allowed."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from rollback.sandbox import Fault, FliptServer
-from tests.e2e.conftest import MakeWorld
+from tests.e2e.conftest import MakeWorld, on_v1, on_v2
 from tests.e2e.worlds import (
     FLAG,
     FOR_HALF,
@@ -48,6 +48,20 @@ def test_an_endpoint_that_says_disabled_is_never_health(make_world: MakeWorld) -
     before = world.flag
     world.cli.run("enable", "sm", "--reason", "maybe").expect(4)
     assert world.flag == before
+
+
+@pytest.mark.parametrize("words", [("enable", "sm", "--reason", "x"), ("ci", "sm", "--fix", "abc")], ids=" ".join)
+def test_without_anything_to_ask_a_return_is_refused_at_once_and_says_what_is_missing(
+    make_world: MakeWorld, words: tuple[str, ...]
+) -> None:
+    """The shipped gate's deadline is two hours: nobody should wait that long for an address that was never set."""
+    world = make_world("v2")
+    write_policies(world.cli.policies, deadline="2h")
+    world.cli.run("disable", "sm").expect(0)
+    for command in (words, ("check", "sm")):
+        done = world.cli.run(*command, SM_API_URL=None).expect(4)
+        assert "SM_API_URL" in done.err
+    assert world.cli.status()["state"] == "disabled"
 
 
 @pytest.mark.slow
@@ -154,7 +168,7 @@ def climbing(world: World, **limits: Any) -> Any:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("api", "number"), [("v1", signal.SIGINT), ("v2", signal.SIGTERM)])
 def test_a_signal_while_ramping_retreats_first_and_then_ends_with_130(world: World, number: signal.Signals) -> None:
     running = climbing(world)
     running.signal(number)
@@ -166,6 +180,7 @@ def test_a_signal_while_ramping_retreats_first_and_then_ends_with_130(world: Wor
 
 
 @pytest.mark.slow
+@on_v2
 def test_harm_while_ramping_turns_it_off_again_by_itself(world: World) -> None:
     running = climbing(world)
     world.break_it()
@@ -176,7 +191,7 @@ def test_harm_while_ramping_turns_it_off_again_by_itself(world: World) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["same machine", "another machine"])
+@pytest.mark.parametrize(("api", "elsewhere"), [("v1", False), ("v2", False), ("v1", True)])
 def test_a_disable_while_ramping_wins_over_the_return(make_world: MakeWorld, api: str, elsewhere: bool) -> None:
     world = make_world(api)
     running = climbing(world)
@@ -190,6 +205,7 @@ def test_a_disable_while_ramping_wins_over_the_return(make_world: MakeWorld, api
 
 
 @pytest.mark.slow
+@on_v2
 def test_after_kill_minus_9_while_ramping_the_next_changing_command_retreats_and_says_so(world: World) -> None:
     running = climbing(world)
     running.kill()
@@ -210,6 +226,7 @@ def test_only_one_process_brings_it_back(make_world: MakeWorld) -> None:
 
 
 @pytest.mark.slow
+@on_v1
 def test_a_foreign_edit_that_takes_our_kill_out_while_ramping_is_put_right(world: World) -> None:
     running = climbing(world)
     fields = {name: value for name, value in flag_of(FOR_VETERANS, FOR_HALF).items() if name != "key"}

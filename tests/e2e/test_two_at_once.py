@@ -17,6 +17,7 @@ from rollback.flag_reference import read_flag_reference
 from rollback.history import History, Latest
 from rollback.kill_settings import KillSettings
 from rollback.session import Session
+from tests.e2e.conftest import on_v1, on_v2
 from tests.e2e.worlds import FEATURE, World, served, write_policies
 
 
@@ -47,6 +48,7 @@ def test_two_disables_at_once_from_two_machines_are_both_done(world: World) -> N
 
 
 @pytest.mark.slow
+@on_v1
 def test_after_two_disables_at_once_one_enable_gives_everything_back(world: World) -> None:
     before = world.flag
     for running in [world.cli.start("disable", "sm") for _ in range(2)]:
@@ -57,6 +59,7 @@ def test_after_two_disables_at_once_one_enable_gives_everything_back(world: Worl
 
 
 @pytest.mark.slow
+@on_v2
 def test_two_returns_at_once_only_one_raises(world: World) -> None:
     world.cli.run("disable", "sm").expect(0)
     before_incident = world.cli.status()["incident"]

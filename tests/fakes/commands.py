@@ -141,11 +141,17 @@ class Person:
         self.settle()
         if self.controller.incident is None:
             return Outcome(0, State.NORMAL, "nothing to do")
+        return self.bring_back(fix=fix, forced_until=forced_until, **options)
+
+    def bring_back(self, *, fix: str | None = None, forced_until: datetime | None = None, **options: Any) -> Outcome:
+        """What `enable` does once everything is settled."""
+        since = self.controller.require().epoch
         if fix:
             self.controller.handle(e.FixDeployed(fix), strict=True)
         if self.controller.require().state is State.DISABLING:
             prove(self.session, self.controller, self.world.prover(), self.progress.say, wait=True)
-        outcome = self.returning(**options).run(forced_until=forced_until, watcher=self.watcher)
+        returning = self.returning(since_epoch=since, **options)
+        outcome = returning.run(forced_until=forced_until, watcher=self.watcher)
         self.session.history.feed()
         return outcome
 
