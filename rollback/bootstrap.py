@@ -6,10 +6,12 @@ import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rollback.clock import SystemClock
+from rollback.core.history import Actor
 from rollback.environment import lookup, read_dotenv
 from rollback.errors import ConfigurationError, RollbackError
 from rollback.flag_reference import FlagReference, read_by_flag, read_flag_reference
@@ -20,16 +22,20 @@ from rollback.session import Session
 
 if TYPE_CHECKING:
     from rollback.adapters.flipt_http import FliptHttp, Tls, TokenSource
+    from rollback.adapters.health_probes.http import HttpHealthProbe
     from rollback.adapters.ledgers.canonical import LedgerRow
     from rollback.core.history import Entry
     from rollback.core.model import Severity
     from rollback.core.policy import FeaturePolicy, SeverityPolicy
     from rollback.core.proof import ProofPart
     from rollback.history import HistoryView
-    from rollback.ports import ClientView, FlagStore, HealthProbe
+    from rollback.ports import ClientView, FlagStore
     from rollback.prover import Prover
 
 _INCIDENT = re.compile(r"(?P<feature>.+)-\d{8}T\d{6}Z-[0-9a-f]{4}")
+
+AUTOMATION = "automation"
+"""The policies' file that says who may send alerts; no case pins it."""
 
 MEASURE_WITHIN = 3.0
 """Seconds for measuring the gate once: as long as a person looks at the first lines of `disable`."""
@@ -42,13 +48,23 @@ OnWait = Callable[[float, Exception], None]
 
 
 class Waiting:
-    """Where the stores report waits; a command that counts down puts its own `tell` in."""
+    """Where the stores report waits; a command that counts down puts its own `tell` in, for its own thread."""
 
     def __init__(self) -> None:
-        self.tell: OnWait = lambda _left, _error: None
+        self._of_thread: ContextVar[OnWait | None] = ContextVar("tell", default=None)
+
+    @property
+    def tell(self) -> OnWait | None:
+        """Who is told in this thread; None: nobody."""
+        return self._of_thread.get()
+
+    @tell.setter
+    def tell(self, tell: OnWait) -> None:
+        self._of_thread.set(tell)
 
     def __call__(self, left: float, error: Exception) -> None:
-        self.tell(left, error)
+        if tell := self.tell:
+            tell(left, error)
 
 
 waiting = Waiting()
@@ -59,9 +75,10 @@ def environment() -> dict[str, str]:
     return lookup(os.environ, read_dotenv(".env", os.environ))
 
 
-def open_session(name: str | None, flag: str | None, actor: str | None, warn: Callable[[str], None]) -> Session:
+def open_session(name: str | None, flag: str | None, actor: str | Actor | None, warn: Callable[[str], None]) -> Session:
     """The session of the feature called `name` (key, alias or incident), or of the very flag `flag`.
 
+    `actor` is a name that somebody typed, or somebody whom the caller has authenticated; None: this process's account.
     Raises `ConfigurationError` when neither names one, and when a production feature has no flag store of its own.
     """
     environ = environment()
@@ -75,7 +92,8 @@ def open_session(name: str | None, flag: str | None, actor: str | None, warn: Ca
             next="Set it, e.g. ROLLBACK_FLIPT_URL=https://flipt.example.gov; production never falls back to a file.",
         )
     history = History(Path(settings.journal), settings.ledger, warn)
-    return Session(settings, reference, _store(settings), history, SystemClock(), who(actor or settings.actor), warn)
+    acts = actor if isinstance(actor, Actor) else who(actor or settings.actor)
+    return Session(settings, reference, _store(settings), history, SystemClock(), acts, warn)
 
 
 def open_history(warn: Callable[[str], None]) -> tuple[KillSettings, History]:
@@ -105,7 +123,8 @@ def policy_digest(session: Session) -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    for path in (Path(session.reference.file), *sorted(Path(session.settings.policies).glob("*.yaml"))):
+    severities = sorted(path for path in Path(session.settings.policies).glob("*.yaml") if path.stem != AUTOMATION)
+    for path in (Path(session.reference.file), *severities):
         try:
             digest.update(path.read_bytes())
         except OSError:
@@ -122,7 +141,7 @@ def policies(session: Session, severity: Severity) -> tuple[FeaturePolicy, Sever
     return feature.policy, loaded.severity(feature.policy, severity).policy
 
 
-def probe(session: Session, feature: FeaturePolicy) -> HealthProbe:
+def probe(session: Session, feature: FeaturePolicy) -> HttpHealthProbe:
     """What asks for the feature's health."""
     from rollback.adapters.health_probes.http import HttpHealthProbe
     from rollback.policy_files import load_policies

@@ -29,9 +29,10 @@ def open_case(
 
     low: stays on, nothing touches the flag. high: stays on, reduced as the policy says.
     """
-    from rollback.cli.case_run import Command
+    from rollback.cli.screen import Screen
+    from rollback.commands.cases import Command
 
-    return Command(feature, reason, actor, dry_run, as_json).open(severity, sensitive=sensitive)
+    return Command(feature, reason, actor, dry_run, Screen(as_json=as_json)).open(severity, sensitive=sensitive)
 
 
 @click.command(
@@ -49,9 +50,10 @@ Example:
 @json_option
 def raise_severity(feature: str, severity: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Raise the severity of FEATURE's open case, and act on it. Only a person lowers one, and only while it is on."""
-    from rollback.cli.case_run import Command
+    from rollback.cli.screen import Screen
+    from rollback.commands.cases import Command
 
-    return Command(feature, reason, actor, dry_run, as_json).raise_to(severity)
+    return Command(feature, reason, actor, dry_run, Screen(as_json=as_json)).raise_to(severity)
 
 
 @click.command(
@@ -68,9 +70,10 @@ Example:
 @json_option
 def fix(feature: str, commit: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Record that the fix COMMIT was deployed for FEATURE's open case. Evidence belongs to a fix."""
-    from rollback.cli.case_run import Command
+    from rollback.cli.screen import Screen
+    from rollback.commands.cases import Command
 
-    return Command(feature, reason, actor, dry_run, as_json).fix(commit)
+    return Command(feature, reason, actor, dry_run, Screen(as_json=as_json)).fix(commit)
 
 
 @click.command(
@@ -86,9 +89,10 @@ Example:
 @json_option
 def note(feature: str, text: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Keep TEXT for the record of FEATURE. No private data: it is cut and redacted."""
-    from rollback.cli.case_run import Command
+    from rollback.cli.screen import Screen
+    from rollback.commands.cases import Command
 
-    return Command(feature, "", actor, dry_run, as_json).note(text)
+    return Command(feature, "", actor, dry_run, Screen(as_json=as_json)).note(text)
 
 
 @click.command(
@@ -104,9 +108,10 @@ Example:
 @json_option
 def adopt(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Take over a case that another machine left on FEATURE's flag, known by its marker."""
-    from rollback.cli.case_run import Command
+    from rollback.cli.screen import Screen
+    from rollback.commands.cases import Command
 
-    return Command(feature, reason, actor, dry_run, as_json).adopt()
+    return Command(feature, reason, actor, dry_run, Screen(as_json=as_json)).adopt()
 
 
 @click.command(
@@ -123,9 +128,10 @@ Example:
 @json_option
 def keep_off(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Keep FEATURE off until somebody lifts it with `release`: no return may start."""
-    from rollback.cli.case_run import Command
+    from rollback.cli.screen import Screen
+    from rollback.commands.cases import Command
 
-    return Command(feature, reason, actor, dry_run, as_json).keep_off()
+    return Command(feature, reason, actor, dry_run, Screen(as_json=as_json)).keep_off()
 
 
 @click.command(
@@ -141,6 +147,7 @@ Example:
 @json_option
 def release(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Lift `keep-off`, and accept the flag as others have edited it meanwhile (the difference is shown)."""
-    from rollback.cli.case_run import Command
+    from rollback.cli.screen import Screen
+    from rollback.commands.cases import Command
 
-    return Command(feature, reason, actor, dry_run, as_json).release()
+    return Command(feature, reason, actor, dry_run, Screen(as_json=as_json)).release()

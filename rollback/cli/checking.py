@@ -29,9 +29,10 @@ def check(feature: str, seconds: float | None, as_json: bool) -> int:
 
     Exit 0: healthy. Exit 4: unhealthy, not enough evidence, or no data.
     """
-    from rollback.cli.look import check as run
+    from rollback.cli.screen import Screen
+    from rollback.commands.looking import check as run
 
-    return run(feature, seconds, as_json)
+    return run(feature, seconds, Screen(as_json=as_json))
 
 
 @click.command(
@@ -48,6 +49,7 @@ def doctor(feature: str | None, as_json: bool) -> int:
 
     Writes nothing to any flag. Exit 0: all well; else the exit code of the first thing that is not.
     """
-    from rollback.cli.look import doctor as run
+    from rollback.cli.screen import Screen
+    from rollback.commands.looking import doctor as run
 
-    return run(feature, as_json)
+    return run(feature, Screen(as_json=as_json))

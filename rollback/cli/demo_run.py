@@ -18,9 +18,9 @@ from typing import Any
 
 import click
 
-from rollback.cli.screen import span
 from rollback.clock import SystemClock
 from rollback.errors import RollbackError
+from rollback.words import span
 
 USERS = 200
 """How many pretend users are asked for; every third is a veteran."""

@@ -45,10 +45,11 @@ def disable(
     Nothing delays this: no approval, no budget, no probe, no other case, no broken ledger. Exit 0: proven. Exit 5: done
     but not proven, or sent and not settled. Exit 6: the flag store is out of reach or refused; nothing changed.
     """
-    from rollback.cli.disabling import Request, run
+    from rollback.cli.screen import Screen
+    from rollback.commands.disabling import Request, run
 
     if reason:
         from rollback.redaction import redact
 
         reason = redact(reason)
-    return run(Request(feature, flag, reason, no_wait, timeout, actor, dry_run, as_json))
+    return run(Request(feature, flag, reason, no_wait, timeout, actor, dry_run), Screen(as_json=as_json))

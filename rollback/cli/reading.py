@@ -24,11 +24,12 @@ def status(feature: str | None, flag: str | None, as_json: bool) -> int:
     Exit 0 also when the ledger is broken; exit 2 when the flag does not exist (its exposure is unknown, never off);
     exit 6 when the flag store does not answer.
     """
-    from rollback.cli.standing import show_all, show_one
+    from rollback.cli.screen import Screen
+    from rollback.commands.standing import show_all, show_one
 
     if feature is None and flag is None:
-        return show_all(as_json)
-    return show_one(feature, flag, as_json)
+        return show_all(Screen(as_json=as_json))
+    return show_one(feature, flag, Screen(as_json=as_json))
 
 
 @click.command(
@@ -51,9 +52,10 @@ Examples:
 @json_option
 def history(feature: str | None, form: str, incident: str | None, as_json: bool) -> int:
     """The record of FEATURE, or of everything: every intent, transition and outcome, in order."""
-    from rollback.cli.record import show_history
+    from rollback.cli.screen import Screen
+    from rollback.commands.record import show_history
 
-    return show_history(feature, "json" if as_json else form, incident)
+    return show_history(feature, "json" if as_json else form, incident, Screen(as_json=as_json or form == "json"))
 
 
 @click.command(
@@ -70,9 +72,10 @@ def verify(flags: bool, as_json: bool) -> int:
 
     Exit 0: it verifies. Exit 7: it does not.
     """
-    from rollback.cli.record import show_verification
+    from rollback.cli.screen import Screen
+    from rollback.commands.record import show_verification
 
-    return show_verification(flags, as_json)
+    return show_verification(flags, Screen(as_json=as_json))
 
 
 @click.command(
@@ -85,6 +88,7 @@ Example:
 @json_option
 def runbook(feature: str, as_json: bool) -> int:
     """The manual steps for FEATURE, with its own names: for the day when this program cannot be used."""
-    from rollback.cli.record import show_runbook
+    from rollback.cli.screen import Screen
+    from rollback.commands.record import show_runbook
 
-    return show_runbook(feature, as_json)
+    return show_runbook(feature, Screen(as_json=as_json))

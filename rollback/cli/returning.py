@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from rollback.cli.options import actor_option, dry_run_option, json_option, reason_option
+
+if TYPE_CHECKING:
+    from rollback.commands.returning import Request
 
 
 @click.command(
@@ -48,9 +53,10 @@ def enable(
     Exit 0: back (or nothing to do). Exit 3: the case forbids it. Exit 4: not healthy, not enough evidence, or somebody
     disabled it meanwhile. Exit 130: interrupted; what was raised is down again.
     """
-    from rollback.cli.return_run import Request, run
+    from rollback.commands.returning import Request
 
-    return run(
+    return _run(
+        as_json,
         Request(
             feature,
             reason,
@@ -61,8 +67,7 @@ def enable(
             accept_blind=accept_blind,
             actor=actor,
             dry_run=dry_run,
-            as_json=as_json,
-        )
+        ),
     )
 
 
@@ -83,10 +88,10 @@ def ci(feature: str, fix: str, reason: str, actor: str | None, dry_run: bool, as
 
     Exit 0: monitored, or no open case. Exit 4: the fix does not fix, or not enough evidence. Others as for `enable`.
     """
-    from rollback.cli.return_run import Request, run
+    from rollback.commands.returning import Request
 
     why = reason or f"fix {fix} was deployed"
-    return run(Request(feature, why, fix=fix, actor=actor, dry_run=dry_run, as_json=as_json, plain=True))
+    return _run(as_json, Request(feature, why, fix=fix, actor=actor, dry_run=dry_run, plain=True))
 
 
 @click.command(
@@ -105,9 +110,9 @@ def false_alarm(feature: str, reason: str, actor: str | None, dry_run: bool, as_
 
     Needs an authenticated person (your own account), and a gate that is not blind.
     """
-    from rollback.cli.return_run import Request, run
+    from rollback.commands.returning import Request
 
-    return run(Request(feature, reason, actor=actor, dry_run=dry_run, as_json=as_json, false_alarm=True))
+    return _run(as_json, Request(feature, reason, actor=actor, dry_run=dry_run, false_alarm=True))
 
 
 @click.command(
@@ -123,9 +128,9 @@ Example:
 @json_option
 def undo(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Take a wrong disable back: within 10 minutes, by the same person, then watched like any return."""
-    from rollback.cli.return_run import Request, run
+    from rollback.commands.returning import Request
 
-    return run(Request(feature, reason, actor=actor, dry_run=dry_run, as_json=as_json, undo=True))
+    return _run(as_json, Request(feature, reason, actor=actor, dry_run=dry_run, undo=True))
 
 
 @click.command(
@@ -141,6 +146,14 @@ Example:
 @json_option
 def close(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Check a low-severity case while FEATURE stays on, monitor it, and close it. The flag is never touched."""
-    from rollback.cli.return_run import Request, run
+    from rollback.commands.returning import Request
 
-    return run(Request(feature, reason, actor=actor, dry_run=dry_run, as_json=as_json, low_only=True))
+    return _run(as_json, Request(feature, reason, actor=actor, dry_run=dry_run, low_only=True))
+
+
+def _run(as_json: bool, request: Request) -> int:
+    from rollback.cli.screen import Screen
+    from rollback.cli.signals import listen
+    from rollback.commands.returning import run
+
+    return run(request, Screen(as_json=as_json), listen)

@@ -1,48 +1,16 @@
-"""What people read: times with date and zone, one line for the world, colour on a terminal alone. Kill path."""
+"""What people read: lines, a live line and colour on a terminal alone, or one JSON document. Kill path."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-
-
-def when(moment: datetime) -> str:
-    """A time with weekday, date and zone of this machine, and in UTC: nobody has to guess which midnight."""
-    local = moment.astimezone()
-    text = f"{local:%a %Y-%m-%d %H:%M:%S %Z}"
-    return text if local.utcoffset() == timedelta(0) else f"{text} ({moment.astimezone(UTC):%H:%M:%S} UTC)"
-
-
-def span(seconds: float) -> str:
-    """`45 s`, `2 min 5 s`, `3 h 10 min`."""
-    whole = max(0, round(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-
-
-def clean(text: str) -> str:
-    """Text from outside without control characters, so that it cannot move the cursor, fake a line or turn it round."""
-    return _CONTROL.sub("?", text).replace("\n", " ")
-
-
-def world_line(world: Mapping[str, str]) -> str:
-    """The first line of every output (invariant 4)."""
-    return clean(
-        f"{world['store']} · environment {world['environment']} · namespace {world['namespace']} · flag {world['flag']}"
-    )
+from rollback.words import clean, span
 
 
 class Screen:
@@ -51,6 +19,7 @@ class Screen:
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self.is_terminal = sys.stderr.isatty() and not as_json
+        self.columns = _columns() if sys.stdout.isatty() else None
         self._live = False
         self._waits = False
         self._warned: set[str] = set()
@@ -91,6 +60,11 @@ class Screen:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
             self._live = False
+
+    def raw(self, text: str) -> None:
+        """Text that is the answer itself: an export, a runbook, a table."""
+        self.settle()
+        click.echo(text, nl=False)
 
     def document(self, document: Mapping[str, Any]) -> None:
         """The one JSON document of `--json`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import time
 
-from rollback.cli.screen import Screen, span
 from rollback.core.evidence import Judgement, MetricFigures
+from rollback.output import Output
+from rollback.words import span
 
 PLAIN_EVERY = 30.0
 """Seconds between two lines of evidence when nobody looks at a terminal: enough for a pipeline's log to look alive."""
@@ -18,15 +19,15 @@ LIVE_EVERY = 0.1
 class ReturnProgress:
     """Evidence against its bound, clean samples still missing, time left at this rate."""
 
-    def __init__(self, screen: Screen, *, plain: bool = False) -> None:
-        self._screen = screen
-        self._plain = plain or not screen.is_terminal
+    def __init__(self, output: Output, *, plain: bool = False) -> None:
+        self._output = output
+        self._plain = plain or not output.is_terminal
         self._last = float("-inf")
         self._title = ""
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._screen.line(text)
+        self._output.line(text)
 
     def watching(self, judgement: Judgement, *, time_left: float) -> None:
         """Called each round of monitoring."""
@@ -48,9 +49,9 @@ class ReturnProgress:
 
     def _draw(self, text: str) -> None:
         if self._plain:
-            self._screen.line(text)
+            self._output.line(text)
         else:
-            self._screen.live(text)
+            self._output.live(text)
 
 
 def _figures(judgement: Judgement, rate: float, soak_left: float, time_left: float) -> str:

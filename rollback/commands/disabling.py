@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rollback import bootstrap
-from rollback.cli.screen import Screen, span, when, world_line
 from rollback.disable import Kill, open_case, put_kill, target_for
 from rollback.errors import FlagMissing, StoreError
+from rollback.output import Output
 from rollback.session import Session
+from rollback.words import span, when, world_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rollback.controller import Controller
+    from rollback.core.history import Actor
     from rollback.core.proof import OffProof
     from rollback.prover import Prover
 
@@ -30,9 +32,8 @@ class Request:
     reason: str
     no_wait: bool
     timeout: float
-    actor: str | None
-    dry_run: bool
-    as_json: bool
+    actor: str | Actor | None
+    dry_run: bool = False
 
 
 @dataclass(slots=True)
@@ -40,37 +41,36 @@ class _Trouble:
     """Says once what can be done by hand, then counts down."""
 
     session: Session
-    screen: Screen
+    output: Output
     steps: list[str] = field(default_factory=list)
     first: str = ""
 
     def __call__(self, error: Exception, left: float) -> None:
         if not self.steps:
             self.first = getattr(error, "message", str(error))
-            self.screen.warn(self.first)
+            self.output.warn(self.first)
             self.say_steps("By hand, meanwhile:")
-        self.screen.live(f"The flag store does not answer; trying for another {span(left)} (Ctrl-C stops the trying)")
+        self.output.live(f"The flag store does not answer; trying for another {span(left)} (Ctrl-C stops the trying)")
 
     def say_steps(self, title: str) -> None:
         """The manual steps for this very feature, numbered, once."""
         if self.steps:
             return
         self.steps = bootstrap.manual_steps(self.session)
-        self.screen.line(title, bold=True)
+        self.output.line(title, bold=True)
         for number, step in enumerate(self.steps, 1):
             first, *rest = step.splitlines()
-            self.screen.line(f"{number}. {first}")
+            self.output.line(f"{number}. {first}")
             for line in rest:
-                self.screen.line(f"   {line}")
+                self.output.line(f"   {line}")
 
 
-def run(request: Request) -> int:
+def run(request: Request, output: Output) -> int:
     """Runs the command; returns its exit code."""
-    screen = Screen(as_json=request.as_json)
-    session = bootstrap.open_session(request.feature, request.flag, request.actor, screen.warn)
-    screen.line(world_line(session.world))
+    session = bootstrap.open_session(request.feature, request.flag, request.actor, output.warn)
+    output.line(world_line(session.world))
     if request.dry_run:
-        return _dry_run(session, screen)
+        return _dry_run(session, output)
     engines = bootstrap.engines(session)
 
     def start_engines() -> None:
@@ -78,7 +78,7 @@ def run(request: Request) -> int:
         for engine in engines:
             engine.prepare()
 
-    trouble = _Trouble(session, screen)
+    trouble = _Trouble(session, output)
     bootstrap.waiting.tell = lambda left, error: trouble(error, left)
     deadline = session.clock.monotonic() + request.timeout
     try:
@@ -86,20 +86,20 @@ def run(request: Request) -> int:
             session, reason=request.reason, deadline=deadline, on_trouble=trouble, before_write=start_engines
         )
     except FlagMissing as error:
-        return _missing(session, screen, error)
+        return _missing(session, output, error)
     except StoreError as error:
-        return _pending(session, screen, error, trouble)
+        return _pending(session, output, error, trouble)
     except KeyboardInterrupt:
-        return _pending(session, screen, _stopped_by_hand(), trouble)
-    _say_written(screen, session, kill)
-    return _Aftermath(session, screen, request, kill).run(bootstrap.prover(session, engines))
+        return _pending(session, output, _stopped_by_hand(), trouble)
+    _say_written(output, session, kill)
+    return _Aftermath(session, output, request, kill).run(bootstrap.prover(session, engines))
 
 
-def _say_written(screen: Screen, session: Session, kill: Kill) -> None:
-    screen.line(f"{session.reference.name}: off was written and acknowledged at {when(kill.at)}; proving it now.")
+def _say_written(output: Output, session: Session, kill: Kill) -> None:
+    output.line(f"{session.reference.name}: off was written and acknowledged at {when(kill.at)}; proving it now.")
 
 
-def _dry_run(session: Session, screen: Screen) -> int:
+def _dry_run(session: Session, output: Output) -> int:
     """Reads the flag and says what would become of it."""
     from rollback.core.exposure import exposure, kill
     from rollback.core.marker import Marker
@@ -109,12 +109,12 @@ def _dry_run(session: Session, screen: Screen) -> int:
     marker = Marker(target.incident_id, f"kill-{target.epoch}-dry", session.actor.name)
     now = exposure(snapshot.config, session.reference.polarity)
     after = exposure(kill(snapshot.config, session.reference.polarity, marker), session.reference.polarity)
-    screen.line(
+    output.line(
         f"Now {_percent(now.percent)} of the 100 buckets are open: {'; '.join(now.why) or now.unknown or 'none'}."
     )
-    screen.line(f"A kill in front would leave {_percent(after.percent)}. Nothing was written (--dry-run).")
-    if screen.as_json:
-        screen.document(
+    output.line(f"A kill in front would leave {_percent(after.percent)}. Nothing was written (--dry-run).")
+    if output.as_json:
+        output.document(
             {
                 "dry_run": True,
                 "feature": session.feature,
@@ -132,15 +132,15 @@ def _percent(value: int | None) -> str:
     return "an unknown number" if value is None else str(value)
 
 
-def _missing(session: Session, screen: Screen, error: FlagMissing) -> int:
+def _missing(session: Session, output: Output, error: FlagMissing) -> int:
     """A flag that is not there is never off: the application's own default decides."""
-    if screen.as_json:
+    if output.as_json:
         told = {"code": error.code, "message": error.message, "next": error.next}
-        screen.document(
+        output.document(
             {"error": told, "exit": error.exit_code, "exposure": None, "off_proven": False, "world": session.world}
         )
         return error.exit_code
-    screen.line("Exposure: unknown. A missing flag is not off: the application's own default decides.", fg="red")
+    output.line("Exposure: unknown. A missing flag is not off: the application's own default decides.", fg="red")
     raise error
 
 
@@ -150,7 +150,7 @@ def _stopped_by_hand() -> StoreError:
     return StoreUnreachable("Stopped by hand before the flag store answered; nothing was acknowledged.")
 
 
-def _pending(session: Session, screen: Screen, error: StoreError, trouble: _Trouble) -> int:
+def _pending(session: Session, output: Output, error: StoreError, trouble: _Trouble) -> int:
     """Not off, or not known to be: the case says so, the manual steps are there, and nothing is claimed."""
     from rollback.controller import Controller
     from rollback.core import events as e
@@ -164,13 +164,13 @@ def _pending(session: Session, screen: Screen, error: StoreError, trouble: _Trou
     session.history.feed()
     trouble.say_steps("By hand, now:")
     certain = "it is not known whether it arrived" if error.exit_code == NOT_PROVEN else "certainly nothing changed"
-    if screen.as_json:
+    if output.as_json:
         told = {"code": error.code, "message": error.message, "next": error.next, "manual_steps": trouble.steps}
-        screen.document(
+        output.document(
             {"error": told, "exit": error.exit_code, "exposure": None, "off_proven": False, "world": session.world}
         )
         return error.exit_code
-    screen.line(
+    output.line(
         f"NOT OFF as far as anybody knows ({certain}). The off stays pending: rollback disable {session.feature}"
     )
     raise error
@@ -210,11 +210,11 @@ def _enter_case(controller: Controller, session: Session, incident_id: str, key:
 class _Aftermath:
     """All that follows the write: the case, the proof, the ledger. None of it can undo or delay the off."""
 
-    def __init__(self, session: Session, screen: Screen, request: Request, kill: Kill) -> None:
+    def __init__(self, session: Session, output: Output, request: Request, kill: Kill) -> None:
         from rollback.controller import Controller
 
         self.session = session
-        self.screen = screen
+        self.output = output
         self.request = request
         self.kill = kill
         self.controller = Controller(session)
@@ -257,7 +257,7 @@ class _Aftermath:
         try:
             return prover.prove(until, self._on_look, lambda: self._stop)
         except KeyboardInterrupt:
-            self.screen.line(
+            self.output.line(
                 "Ctrl-C: the waiting stops here. The flag stays off; the proof is not complete.", fg="yellow"
             )
             proof, _ = prover.look(self.session.clock.monotonic() + 2.0)
@@ -273,33 +273,33 @@ class _Aftermath:
             self.session.history.feed()
         self._stop = bool(proof.lacking) and all(part.detail in self._hopeless for part in proof.lacking)
         if not proof.proven and not self._stop:
-            self.screen.live(f"waiting: {waiting_words(proof)}")
+            self.output.live(f"waiting: {waiting_words(proof)}")
 
     def _tell(self, proof: OffProof) -> None:
         from rollback.prover import lacking_words, off_on_servers
 
-        session, screen, incident = self.session, self.screen, self.controller.require()
+        session, output, incident = self.session, self.output, self.controller.require()
         at = when(incident.turned_at or self.kill.at)
         if off_on_servers(proof):
-            screen.line(f"{session.reference.name} is OFF on the server since {at}, proven.", fg="green", bold=True)
+            output.line(f"{session.reference.name} is OFF on the server since {at}, proven.", fg="green", bold=True)
         else:
-            screen.line(f"Off was written at {at}, but is NOT PROVEN: {lacking_words(proof)}.", fg="yellow", bold=True)
+            output.line(f"Off was written at {at}, but is NOT PROVEN: {lacking_words(proof)}.", fg="yellow", bold=True)
         poll = session.reference.poll_interval_seconds
         if poll:
             from datetime import timedelta
 
             by = (incident.turned_at or self.kill.at) + timedelta(seconds=poll + session.reference.replica_lag_seconds)
-            screen.line(f"Clients that poll follow by {when(by)}, assumed by time.")
+            output.line(f"Clients that poll follow by {when(by)}, assumed by time.")
         for surface in session.reference.not_covered:
-            screen.line(f"Not covered: {surface.name} ({surface.because}).")
+            output.line(f"Not covered: {surface.name} ({surface.because}).")
         attached = " (attached to the open case)" if self._is_attached else ""
-        screen.line(
+        output.line(
             f"Case {incident.incident_id}: {incident.severity}, {incident.state}{attached}, by {session.actor.name}."
         )
         name = session.feature
-        screen.line(f"Next: rollback status {name} · rollback fix {name} COMMIT · rollback enable {name} --reason R")
+        output.line(f"Next: rollback status {name} · rollback fix {name} COMMIT · rollback enable {name} --reason R")
         if not self.request.reason:
-            screen.line(f'Say why, when there is time: rollback note {name} "reason: …"')
+            output.line(f'Say why, when there is time: rollback note {name} "reason: …"')
 
     def _conclude(self, proof: OffProof, measuring: Callable[[], bool | None] | None) -> int:
         from rollback import status
@@ -318,11 +318,11 @@ class _Aftermath:
         self.session.history.feed()
         code = 0 if proof.proven else NOT_PROVEN
         if proof.proven:
-            self.screen.line(f"Proven for every kind of client at {when(self.session.clock.now())}.", fg="green")
+            self.output.line(f"Proven for every kind of client at {when(self.session.clock.now())}.", fg="green")
         else:
-            self.screen.line(f"Exit {code}: off, but not proven in full: {lacking_words(proof)}.", fg="yellow")
-        if self.screen.as_json:
+            self.output.line(f"Exit {code}: off, but not proven in full: {lacking_words(proof)}.", fg="yellow")
+        if self.output.as_json:
             seen = exposure(self.kill.after.config, self.session.reference.polarity)
             told = status.document(self.session.reference, self.session.world, self.controller.incident, seen, proof)
-            self.screen.document({**told, "attached": self._is_attached, "kill": self.kill.key, "exit": code})
+            self.output.document({**told, "attached": self._is_attached, "kill": self.kill.key, "exit": code})
         return code

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
 from rollback import bootstrap, status
-from rollback.cli.screen import Screen, clean, when, world_line
 from rollback.controller import Controller
 from rollback.core.evidence import Evidence, log_bound
 from rollback.core.exposure import Exposure
@@ -15,53 +13,53 @@ from rollback.core.model import Incident
 from rollback.core.proof import OffProof
 from rollback.errors import RollbackError
 from rollback.kill_settings import read_settings
+from rollback.output import Output
 from rollback.raising import FlagView, view
 from rollback.session import Session
+from rollback.words import clean, when, world_line
 
 LOOK_WITHIN = 5.0
 """Seconds for one look at everything."""
 
 
-def show_one(feature: str | None, flag: str | None, as_json: bool) -> int:
+def show_one(feature: str | None, flag: str | None, output: Output) -> int:
     """One feature: the document, or its words."""
-    screen = Screen(as_json=as_json)
-    session = bootstrap.open_session(feature, flag, None, screen.warn)
-    screen.line(world_line(session.world))
+    session = bootstrap.open_session(feature, flag, None, output.warn)
+    output.line(world_line(session.world))
     told, error = _read(session)
-    if as_json:
+    if output.as_json:
         if error is not None:
             told["error"] = {"code": error.code, "message": error.message, "next": error.next}
-        screen.document({**told, "exit": error.exit_code if error else 0})
+        output.document({**told, "exit": error.exit_code if error else 0})
         return error.exit_code if error else 0
-    _say(screen, session, told)
+    _say(output, session, told)
     if error is not None:
         raise error
     return 0
 
 
-def show_all(as_json: bool) -> int:
+def show_all(output: Output) -> int:
     """Every feature of the policy folder, one line each; one that cannot be read does not hide the others."""
     from rollback.policy_files import load_policies
 
-    screen = Screen(as_json=as_json)
     settings = read_settings(os.environ, forgiving=True)
     loaded = load_policies(settings.policies, bootstrap.environment())
     documents: list[dict[str, Any]] = []
     for key in sorted(loaded.features):
         try:
-            told, error = _read(bootstrap.open_session(key, None, None, screen.warn))
+            told, error = _read(bootstrap.open_session(key, None, None, output.warn))
         except RollbackError as failed:
             told, error = {"feature": key, "exposure": None, "off_proven": False}, failed
         if error is not None:
             told["error"] = {"code": error.code, "message": error.message, "next": error.next}
         documents.append(told)
     broken = [{"file": str(one.file), "error": one.error.message} for one in loaded.broken_features]
-    if as_json:
-        screen.document({"features": documents, "broken_policies": broken, "exit": 0})
+    if output.as_json:
+        output.document({"features": documents, "broken_policies": broken, "exit": 0})
         return 0
-    _table(documents)
+    _table(documents, output)
     for one in broken:
-        screen.warn(f"{one['file']}: {one['error']}")
+        output.warn(f"{one['file']}: {one['error']}")
     return 0
 
 
@@ -128,42 +126,42 @@ def _evidence(session: Session, incident: Incident | None) -> dict[str, Any] | N
     return {**stage, "p0": p0, "alpha": alpha, "log_bound": round(log_bound(alpha), 4), "metrics": metrics}
 
 
-def _say(screen: Screen, session: Session, told: dict[str, Any]) -> None:
+def _say(output: Output, session: Session, told: dict[str, Any]) -> None:
     name, percent = session.reference.name, told["exposure"]
     if percent is None:
-        screen.line(f"{name}: exposure UNKNOWN ({told['exposure_unknown']}); unknown is not off.", fg="red", bold=True)
+        output.line(f"{name}: exposure UNKNOWN ({told['exposure_unknown']}); unknown is not off.", fg="red", bold=True)
     elif percent == 0:
         proven = "proven" if told["off_proven"] else "NOT PROVEN"
         since = f" since {when(_moment(told['off_since']))}" if told["off_since"] else ""
-        screen.line(f"{name} is OFF{since}, {proven}.", fg="green" if told["off_proven"] else "yellow", bold=True)
+        output.line(f"{name} is OFF{since}, {proven}.", fg="green" if told["off_proven"] else "yellow", bold=True)
     else:
-        screen.line(f"{name} is ON: {percent} of 100 buckets are open.", bold=True)
+        output.line(f"{name} is ON: {percent} of 100 buckets are open.", bold=True)
         for why in told["exposure_reasons"]:
-            screen.line(f"  {why}")
-    _say_case(screen, session, told)
+            output.line(f"  {why}")
+    _say_case(output, session, told)
     for surface in told["not_covered"]:
-        screen.line(f"Not covered: {surface['name']} ({surface['because']}).")
+        output.line(f"Not covered: {surface['name']} ({surface['because']}).")
     for difference in told["differs"]:
-        screen.line(f"DIFFERS: {difference}.", fg="red")
+        output.line(f"DIFFERS: {difference}.", fg="red")
 
 
-def _say_case(screen: Screen, session: Session, told: dict[str, Any]) -> None:
+def _say_case(output: Output, session: Session, told: dict[str, Any]) -> None:
     if told["incident"]:
         since = when(_moment(told["since"]))
-        screen.line(f"Case {told['incident']}: {told['severity']}, {told['state']} since {since}.")
+        output.line(f"Case {told['incident']}: {told['severity']}, {told['state']} since {since}.")
     else:
-        screen.line("No open case.")
+        output.line("No open case.")
     if told["exposure"] == 0 and told["off_basis"] and not told["off_proven"]:
-        screen.line(f"Not proven: {_lacking(told['off_basis'])}", fg="yellow")
+        output.line(f"Not proven: {_lacking(told['off_basis'])}", fg="yellow")
     if told["pending_off_since"]:
-        screen.line(
+        output.line(
             f"An off is PENDING since {when(_moment(told['pending_off_since']))}: rollback disable {session.feature}",
             fg="red",
         )
     if told["needs_human"]:
-        screen.line(f"Needs a human ({told['needs_human']['role']}): {told['needs_human']['what']}", fg="yellow")
+        output.line(f"Needs a human ({told['needs_human']['role']}): {told['needs_human']['what']}", fg="yellow")
     for metric, counts in (told["evidence"] or {}).get("metrics", {}).items():
-        screen.line(f"Evidence {metric}: {counts['total']} samples, {counts['bad']} bad, {counts['missing']} missing.")
+        output.line(f"Evidence {metric}: {counts['total']} samples, {counts['bad']} bad, {counts['missing']} missing.")
 
 
 def _lacking(basis: dict[str, Any]) -> str:
@@ -177,10 +175,11 @@ def _moment(text: str) -> Any:
     return datetime.fromisoformat(text)
 
 
-def _table(documents: list[dict[str, Any]]) -> None:
+def _table(documents: list[dict[str, Any]], output: Output) -> None:
     """One row a feature."""
-    from rich.console import Console
     from rich.table import Table
+
+    from rollback.commands.tables import rendered
 
     table = Table("feature", "exposure", "proven", "state", "severity", "since", "flag", box=None, pad_edge=False)
     for told in documents:
@@ -196,4 +195,4 @@ def _table(documents: list[dict[str, Any]]) -> None:
             clean(f"{world.get('store', '')} {world.get('namespace', '')}/{world.get('flag', '')}"),
         )
         table.add_row(*row)
-    Console(highlight=False, width=None if sys.stdout.isatty() else 200).print(table)
+    output.raw(rendered(table, output.columns))

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 from rollback import bootstrap
-from rollback.cli.screen import Screen, world_line
 from rollback.controller import Controller
 from rollback.core import events as e
 from rollback.core import exposure as exposures
 from rollback.core.effects import LowerExposure
 from rollback.core.flag import BUCKETS, FlagType
+from rollback.core.history import Actor
 from rollback.core.ladder import reduced
 from rollback.core.machine import Decision, decide
 from rollback.core.model import Severity, State
 from rollback.disable import new_incident_id
 from rollback.errors import PolicyRefused
 from rollback.lowering import carry_out, prove
+from rollback.output import Output
 from rollback.prover import Prover
 from rollback.raising import FlagView, view
 from rollback.redaction import redact
 from rollback.session import Session, nonce
 from rollback.settling import settle
+from rollback.words import world_line
 
 
 class Command:
     """One command on a case: the session, what was left open is settled, then one event."""
 
-    def __init__(self, feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> None:
+    def __init__(self, feature: str, reason: str, actor: str | Actor | None, dry_run: bool, output: Output) -> None:
         self.reason = redact(reason)
         self.dry_run = dry_run
-        self.screen = Screen(as_json=as_json)
-        self.session: Session = bootstrap.open_session(feature, None, actor, self.screen.warn)
-        bootstrap.waiting.tell = self.screen.waiting
-        self.screen.line(world_line(self.session.world))
+        self.output = output
+        self.session: Session = bootstrap.open_session(feature, None, actor, self.output.warn)
+        bootstrap.waiting.tell = self.output.waiting
+        self.output.line(world_line(self.session.world))
         self.controller = Controller(self.session)
         if not dry_run:
-            settle(self.session, self.controller, lambda: bootstrap.prover(self.session), self.screen.line)
+            settle(self.session, self.controller, lambda: bootstrap.prover(self.session), self.output.line)
             self.controller.reload()
 
     # -- cases ------------------------------------------------------------------------------------------------------
@@ -115,7 +117,7 @@ class Command:
 
     def _lower(self, decision: Decision, prover: Prover | None = None) -> bool:
         return all(
-            carry_out(self.session, self.controller, effect, self.reason, prover=prover, say=self.screen.line)
+            carry_out(self.session, self.controller, effect, self.reason, prover=prover, say=self.output.line)
             for effect in decision.effects
             if isinstance(effect, LowerExposure)
         )
@@ -146,9 +148,9 @@ class Command:
         prover = bootstrap.prover(self.session)
         try:
             if held == BUCKETS:
-                proven = prove(self.session, self.controller, prover, self.screen.line, wait=flag.now.is_off).proven
+                proven = prove(self.session, self.controller, prover, self.output.line, wait=flag.now.is_off).proven
             else:
-                self.screen.line("It lets users in, and nobody here watches them: turning it off.")
+                self.output.line("It lets users in, and nobody here watches them: turning it off.")
                 epoch = newest.epoch + 1
                 kill = e.DisableCommanded(f"kill-{epoch}-{nonce()}", epoch, by=self.session.actor.name)
                 proven = self._lower(self.controller.handle(kill), prover)
@@ -190,11 +192,11 @@ class Command:
         flag = view(self.session)
         incident = self.controller.require()
         before = "unknown" if incident.audience is None else str(incident.audience)
-        self.screen.line(
+        self.output.line(
             f"Without us {flag.base.percent} of 100 buckets would be open (before the incident: {before})."
         )
         for why in flag.base.why:
-            self.screen.line(f"  {why}")
+            self.output.line(f"  {why}")
         return self._event(e.Released(flag.digest), "Released: returns may start, and the flag is accepted as it is.")
 
     # -- endings ----------------------------------------------------------------------------------------------------
@@ -207,19 +209,19 @@ class Command:
         return self._done(said)
 
     def _would(self, what: str) -> int:
-        self.screen.line(f"Would: {what}. Nothing was written (--dry-run).")
-        if self.screen.as_json:
-            self.screen.document({"dry_run": True, "feature": self.session.feature, "would": what, "exit": 0})
+        self.output.line(f"Would: {what}. Nothing was written (--dry-run).")
+        if self.output.as_json:
+            self.output.document({"dry_run": True, "feature": self.session.feature, "would": what, "exit": 0})
         return 0
 
     def _done(self, said: str, code: int = 0) -> int:
         self.session.history.feed()
         incident = self.controller.reload()
-        self.screen.line(said, fg="green" if code == 0 else "yellow")
+        self.output.line(said, fg="green" if code == 0 else "yellow")
         if incident is not None:
-            self.screen.line(f"Case {incident.incident_id}: {incident.severity}, {incident.state}.")
-        if self.screen.as_json:
-            self.screen.document(self._document(said, code))
+            self.output.line(f"Case {incident.incident_id}: {incident.severity}, {incident.state}.")
+        if self.output.as_json:
+            self.output.document(self._document(said, code))
         return code
 
     def _document(self, said: str, code: int) -> dict[str, object]:

@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from rollback import bootstrap
-from rollback.cli.progress import ReturnProgress
-from rollback.cli.screen import Screen, world_line
+from rollback.commands.progress import ReturnProgress
 from rollback.controller import Controller
 from rollback.core.evidence import Judgement, Verdict
 from rollback.core.ladder import plan
@@ -16,19 +15,23 @@ from rollback.core.model import Severity
 from rollback.errors import RollbackError
 from rollback.evidence_book import EvidenceBook, Stage
 from rollback.kill_settings import read_settings
+from rollback.output import Output
 from rollback.prover import lacking_words
 from rollback.raising import view
 from rollback.session import Session
+from rollback.words import world_line
 
 NOT_HEALTHY = 4
 
+LOOK_WITHIN = 5.0
+"""Seconds that `doctor` waits for the flag, and again for its readers: somebody looks at the output."""
 
-def check(feature: str, seconds: float | None, as_json: bool) -> int:
+
+def check(feature: str, seconds: float | None, output: Output) -> int:
     """Observes until the gate would decide; keeps nothing."""
-    screen = Screen(as_json=as_json)
-    progress = ReturnProgress(screen)
-    session = bootstrap.open_session(feature, None, None, screen.warn)
-    screen.line(world_line(session.world))
+    progress = ReturnProgress(output)
+    session = bootstrap.open_session(feature, None, None, output.warn)
+    output.line(world_line(session.world))
     incident = Controller(session).incident
     severity = incident.severity if incident else Severity.CRITICAL
     policy_of_feature, policy = bootstrap.policies(session, severity)
@@ -41,6 +44,10 @@ def check(feature: str, seconds: float | None, as_json: bool) -> int:
     soak = min(policy.gate.minimum_soak.total_seconds(), limit)
     probe = bootstrap.probe(session, policy_of_feature)
     book.expect(probe.metrics)
+    for name, why in probe.unknown.items():
+        output.warn(f"{name} is never asked: {why}")
+    if all(name in probe.unknown for name in probe.metrics):
+        limit = 0.0  # nothing is ever asked, so there is nothing to wait for
     began = session.clock.monotonic()
     try:
         while True:
@@ -56,15 +63,15 @@ def check(feature: str, seconds: float | None, as_json: bool) -> int:
             session.clock.sleep(policy.gate.interval.total_seconds())
     finally:
         probe.close()
-    return _verdict(screen, session, judgement)
+    return _verdict(output, session, judgement)
 
 
-def _verdict(screen: Screen, session: Session, judgement: Judgement) -> int:
+def _verdict(output: Output, session: Session, judgement: Judgement) -> int:
     code = 0 if judgement.verdict is Verdict.HEALTHY else NOT_HEALTHY
-    screen.line(f"{session.reference.name}: {judgement.verdict}.", fg="green" if code == 0 else "red", bold=True)
+    output.line(f"{session.reference.name}: {judgement.verdict}.", fg="green" if code == 0 else "red", bold=True)
     for reason in judgement.reasons:
-        screen.line(f"  {reason}")
-    if screen.as_json:
+        output.line(f"  {reason}")
+    if output.as_json:
         metrics = [
             {
                 "name": metric.name,
@@ -78,7 +85,7 @@ def _verdict(screen: Screen, session: Session, judgement: Judgement) -> int:
             for metric in judgement.metrics
         ]
         told = {"feature": session.feature, "verdict": judgement.verdict.value, "reasons": list(judgement.reasons)}
-        screen.document({**told, "metrics": metrics, "world": session.world, "exit": code})
+        output.document({**told, "metrics": metrics, "world": session.world, "exit": code})
     return code
 
 
@@ -92,29 +99,28 @@ class Finding:
     next: str = ""
 
 
-def doctor(feature: str | None, as_json: bool) -> int:
+def doctor(feature: str | None, output: Output) -> int:
     """Looks at everything that a kill, its proof and a return will need."""
-    screen = Screen(as_json=as_json)
     findings: list[Finding] = []
-    for finding in _all(feature, screen):
+    for finding in _all(feature, output):
         findings.append(finding)
         mark = "ok  " if finding.exit_code == 0 else "FAIL"
-        screen.line(f"{mark} {finding.what}: {finding.detail}", fg="green" if finding.exit_code == 0 else "red")
+        output.line(f"{mark} {finding.what}: {finding.detail}", fg="green" if finding.exit_code == 0 else "red")
         if finding.next and finding.exit_code:
-            screen.line(f"     {finding.next}")
+            output.line(f"     {finding.next}")
     code = next((finding.exit_code for finding in findings if finding.exit_code), 0)
-    if as_json:
+    if output.as_json:
         told = [{"what": f.what, "ok": f.exit_code == 0, "detail": f.detail, "next": f.next} for f in findings]
-        screen.document({"findings": told, "exit": code})
+        output.document({"findings": told, "exit": code})
     return code
 
 
-def _all(feature: str | None, screen: Screen) -> Iterator[Finding]:
+def _all(feature: str | None, output: Output) -> Iterator[Finding]:
     yield _try("settings", _settings)
     yield _try("policies", _policies)
-    yield _try("journal and ledger", lambda: _record(screen))
+    yield _try("journal and ledger", lambda: _record(output))
     for key in [feature] if feature else _features():
-        yield from _feature(key, screen)
+        yield from _feature(key, output)
 
 
 def _try(what: str, look: Callable[[], str]) -> Finding:
@@ -148,10 +154,10 @@ def _policies() -> str:
     return f"{len(loaded.features)} features, no errors, {len(findings)} warnings"
 
 
-def _record(screen: Screen) -> str:
+def _record(output: Output) -> str:
     from rollback.errors import HistoryUnwritable, LedgerBroken
 
-    settings, history = bootstrap.open_history(screen.warn)
+    settings, history = bootstrap.open_history(output.warn)
     trouble = history.feed().trouble
     if trouble:
         raise HistoryUnwritable(trouble)
@@ -171,9 +177,9 @@ def _features() -> list[str]:
         return []
 
 
-def _feature(key: str, screen: Screen) -> Iterator[Finding]:
+def _feature(key: str, output: Output) -> Iterator[Finding]:
     try:
-        session = bootstrap.open_session(key, None, None, screen.warn)
+        session = bootstrap.open_session(key, None, None, output.warn)
     except RollbackError as error:
         yield Finding(key, error.exit_code, error.message, error.next)
         return
@@ -183,7 +189,7 @@ def _feature(key: str, screen: Screen) -> Iterator[Finding]:
 
 
 def _flag(session: Session) -> str:
-    flag = view(session)
+    flag = view(session, session.clock.monotonic() + LOOK_WITHIN)
     return f"{session.store.where}: {session.reference.ref}, {flag.now.percent} of 100 buckets are open"
 
 
@@ -194,7 +200,7 @@ def _readers(session: Session) -> str:
 
     prover = bootstrap.prover(session)
     try:
-        proof, _ = prover.look(session.clock.monotonic() + 10.0)
+        proof, _ = prover.look(session.clock.monotonic() + LOOK_WITHIN)
     finally:
         prover.close()
     dumb = [part for part in proof.parts if part.status is Status.UNKNOWN]

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
 from rollback import bootstrap
-from rollback.cli.screen import Screen, clean, when
 from rollback.controller import Controller
 from rollback.errors import ConfigurationError, LedgerBroken, RollbackError
+from rollback.output import Output
+from rollback.words import clean, when
 
 BROKEN = 7
 
 
-def show_history(feature: str | None, form: str, incident: str | None) -> int:
+def show_history(feature: str | None, form: str, incident: str | None, output: Output) -> int:
     """The record in the form that was asked for; entries that the ledger does not have yet come last."""
-    screen = Screen(as_json=form == "json")
-    _, history = bootstrap.open_history(screen.warn)
+    _, history = bootstrap.open_history(output.warn)
     key = _feature_key(feature) if feature else None
     found = history.entries(key)
     if found.trouble:
-        screen.warn(f"This may not be all: {found.trouble}")
+        output.warn(f"This may not be all: {found.trouble}")
     rows = bootstrap.history_rows(found)
     if incident:
         rows = [row for row in rows if row["incident"] == incident]
     if form == "table":
-        _table(rows)
+        _table(rows, output)
     else:
-        click.echo(bootstrap.exported(rows, form), nl=False)
+        output.raw(bootstrap.exported(rows, form))
     return 0
 
 
@@ -47,15 +44,17 @@ def _feature_key(name: str) -> str:
         return name
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> None:
+def _table(rows: Sequence[Mapping[str, Any]], output: Output) -> None:
     """Time, what, who, where it led, why: what a person asks of a history."""
     if not rows:
-        click.echo("Nothing is recorded.")
+        output.line("Nothing is recorded.")
         return
     from datetime import datetime
 
-    from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
+
+    from rollback.commands.tables import rendered
 
     table = Table("#", "time", "feature", "what", "state", "who", "why", box=None, pad_edge=False)
     for row in rows:
@@ -64,13 +63,13 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> None:
         table.add_row(
             str(row["sequence"] or "–"),
             when(datetime.fromisoformat(str(row["at"]))),
-            clean(str(row["feature"])),
+            escape(clean(str(row["feature"]))),
             f"{row['kind']} {row['name']}",
             str(after.get("state", "")),
-            clean(who),
-            clean(_why(row)),
+            escape(clean(who)),
+            escape(clean(_why(row))),
         )
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200).print(table)
+    output.raw(rendered(table, output.columns))
 
 
 def _why(row: Mapping[str, Any]) -> str:
@@ -85,11 +84,10 @@ def _why(row: Mapping[str, Any]) -> str:
     return "; ".join(part for part in told if part)
 
 
-def show_verification(flags: bool, as_json: bool) -> int:
+def show_verification(flags: bool, output: Output) -> int:
     """Checks every chain; with `flags`, also against the heads that markers carry."""
-    screen = Screen(as_json=as_json)
-    _, history = bootstrap.open_history(screen.warn)
-    anchors = _anchors(screen) if flags else {}
+    _, history = bootstrap.open_history(output.warn)
+    anchors = _anchors(output) if flags else {}
     try:
         found = history.verify(anchors)
     except RollbackError as error:
@@ -98,12 +96,12 @@ def show_verification(flags: bool, as_json: bool) -> int:
     for chain in found.chains:
         words = "whole" if chain.ok else "BROKEN"
         anchored = f", anchored up to {chain.anchored_to}" if chain.anchored_to else ", not anchored"
-        screen.line(f"{chain.feature}: {words}, {chain.entries} entries{anchored}.", fg="green" if chain.ok else "red")
+        output.line(f"{chain.feature}: {words}, {chain.entries} entries{anchored}.", fg="green" if chain.ok else "red")
         for problem in chain.problems:
-            screen.line(f"  {problem}", fg="red")
+            output.line(f"  {problem}", fg="red")
     if not found.chains:
-        screen.line("The ledger is empty: there is nothing to verify.")
-    if as_json:
+        output.line("The ledger is empty: there is nothing to verify.")
+    if output.as_json:
         chains = [
             {
                 "feature": chain.feature,
@@ -115,11 +113,11 @@ def show_verification(flags: bool, as_json: bool) -> int:
             }
             for chain in found.chains
         ]
-        screen.document({"ok": found.ok, "chains": chains, "exit": code})
+        output.document({"ok": found.ok, "chains": chains, "exit": code})
     return code
 
 
-def _anchors(screen: Screen) -> dict[str, list[str]]:
+def _anchors(output: Output) -> dict[str, list[str]]:
     """The heads in our markers on the flags of all features; a flag that cannot be read is said and left out."""
     from rollback.kill_settings import read_settings
     from rollback.policy_files import load_policies
@@ -129,24 +127,23 @@ def _anchors(screen: Screen) -> dict[str, list[str]]:
     anchors: dict[str, list[str]] = {}
     for key in loaded.features:
         try:
-            marks = view(bootstrap.open_session(key, None, None, screen.warn)).marks
+            marks = view(bootstrap.open_session(key, None, None, output.warn)).marks
         except RollbackError as error:
-            screen.warn(f"{key}: no head from its flag: {error.message}")
+            output.warn(f"{key}: no head from its flag: {error.message}")
             continue
         anchors[key] = [mark.head for mark in marks if mark.head]
     return anchors
 
 
-def show_runbook(feature: str, as_json: bool) -> int:
+def show_runbook(feature: str, output: Output) -> int:
     """The manual steps as Markdown, with this feature's own names."""
-    screen = Screen(as_json=as_json)
-    session = bootstrap.open_session(feature, None, None, screen.warn)
+    session = bootstrap.open_session(feature, None, None, output.warn)
     text = bootstrap.runbook(session)
-    if as_json:
+    if output.as_json:
         incident = Controller(session).incident
         steps = bootstrap.manual_steps(session)
         told = {"feature": session.feature, "markdown": text, "manual_steps": steps, "world": session.world}
-        screen.document({**told, "incident": incident.incident_id if incident else None, "exit": 0})
+        output.document({**told, "incident": incident.incident_id if incident else None, "exit": 0})
     else:
-        click.echo(text)
+        output.raw(f"{text}\n")
     return 0

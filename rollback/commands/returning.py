@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import signal
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from types import FrameType
 from typing import Any
 
 from rollback import bootstrap, status
 from rollback.bring_back import Outcome, Return
-from rollback.cli.progress import ReturnProgress
-from rollback.cli.screen import Screen, when, world_line
+from rollback.commands.progress import ReturnProgress
 from rollback.controller import Controller
 from rollback.core import events as e
 from rollback.core.effects import LowerExposure
+from rollback.core.history import Actor
 from rollback.core.ladder import plan
 from rollback.core.machine import decide
 from rollback.core.model import Severity, State
 from rollback.core.scalars import format_duration, parse_duration
-from rollback.errors import ConfigurationError, PolicyRefused, RollbackError, Unproven
+from rollback.errors import ConfigurationError, NotHealthy, PolicyRefused, RollbackError, Unproven
 from rollback.identity import is_alive, this_process
 from rollback.lowering import carry_out, prove
+from rollback.output import Output
 from rollback.prover import Prover, lacking_words
 from rollback.raising import FlagView, view
 from rollback.redaction import redact
 from rollback.session import Session
 from rollback.settling import settle
+from rollback.words import when, world_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,46 +41,35 @@ class Request:
     force: bool = False
     force_for: str | None = None
     accept_blind: bool = False
-    actor: str | None = None
+    actor: str | Actor | None = None
     dry_run: bool = False
-    as_json: bool = False
     plain: bool = False
     false_alarm: bool = False
     undo: bool = False
     low_only: bool = False
 
 
-class _Signals:
-    """SIGINT and SIGTERM become a question that the loop asks, so that a retreat comes first."""
+def run(request: Request, output: Output, listen: Callable[[], Callable[[], bool]]) -> int:
+    """Runs the command; returns its exit code.
 
-    def __init__(self) -> None:
-        self.came = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._note)
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self.came = True
-
-
-def run(request: Request) -> int:
-    """Runs the command; returns its exit code."""
+    `listen` is called when the return begins; what it gives tells whether somebody wants it to end: then it retreats.
+    """
     fix = redact(request.fix, max_length=80) if request.fix else None
     request = replace(request, reason=redact(request.reason), fix=fix)
-    screen = Screen(as_json=request.as_json)
-    progress = ReturnProgress(screen, plain=request.plain)
-    session = bootstrap.open_session(request.feature, None, request.actor, screen.warn)
-    bootstrap.waiting.tell = screen.waiting
-    screen.line(world_line(session.world))
+    progress = ReturnProgress(output, plain=request.plain)
+    session = bootstrap.open_session(request.feature, None, request.actor, output.warn)
+    bootstrap.waiting.tell = output.waiting
+    output.line(world_line(session.world))
     controller = Controller(session)
     if request.dry_run:
-        return _dry_run(session, controller, screen)
+        return _dry_run(session, controller, output)
     settle(session, controller, lambda: bootstrap.prover(session), progress.say)
     if controller.reload() is None:
-        return _nothing_open(session, screen)
-    return _Run(request, screen, progress, session, controller).go()
+        return _nothing_open(session, output)
+    return _Run(request, output, progress, session, controller, listen()).go()
 
 
-def _nothing_open(session: Session, screen: Screen) -> int:
+def _nothing_open(session: Session, output: Output) -> int:
     """No case here: nothing to do, unless another machine left one on the flag."""
     flag = view(session)
     if flag.marks:
@@ -87,9 +77,9 @@ def _nothing_open(session: Session, screen: Screen) -> int:
             f"The flag carries case {flag.marks[0].incident} of another machine (by {flag.marks[0].actor or '?'}).",
             next=f"Take it over first: rollback adopt {session.feature}",
         )
-    screen.line("Nothing to do: there is no open case, and nothing of ours is on the flag.")
-    if screen.as_json:
-        screen.document(
+    output.line("Nothing to do: there is no open case, and nothing of ours is on the flag.")
+    if output.as_json:
+        output.document(
             {
                 **status.document(session.reference, session.world, None, flag.now, None),
                 "exit": 0,
@@ -99,22 +89,22 @@ def _nothing_open(session: Session, screen: Screen) -> int:
     return 0
 
 
-def _dry_run(session: Session, controller: Controller, screen: Screen) -> int:
+def _dry_run(session: Session, controller: Controller, output: Output) -> int:
     """What the return would do, writing nothing anywhere."""
     incident, flag = controller.incident, view(session)
     if incident is None:
-        return _nothing_open(session, screen)
+        return _nothing_open(session, output)
     _, policy = bootstrap.policies(session, incident.severity)
     ladder = plan(flag.without_us, session.reference.polarity, [step.percent for step in policy.ladder])
-    screen.line(f"Case {incident.incident_id} is {incident.state}. The return would climb:")
+    output.line(f"Case {incident.incident_id} is {incident.state}. The return would climb:")
     for rung in ladder.rungs:
-        screen.line(f"  {rung.percent:g} %: {rung.open_buckets} of 100 buckets open; our kill holds off {rung.held}")
+        output.line(f"  {rung.percent:g} %: {rung.open_buckets} of 100 buckets open; our kill holds off {rung.held}")
     for line in ladder.skipped:
-        screen.line(f"  {line}")
-    screen.line("Nothing was written (--dry-run).")
-    if screen.as_json:
+        output.line(f"  {line}")
+    output.line("Nothing was written (--dry-run).")
+    if output.as_json:
         rungs = [{"percent": rung.percent, "open": rung.open_buckets, "held": rung.held} for rung in ladder.rungs]
-        screen.document(
+        output.document(
             {"dry_run": True, "feature": session.feature, "ladder": rungs, "skipped": list(ladder.skipped), "exit": 0}
         )
     return 0
@@ -124,15 +114,21 @@ class _Run:
     """One return, from its checks to its last word."""
 
     def __init__(
-        self, request: Request, screen: Screen, progress: ReturnProgress, session: Session, controller: Controller
+        self,
+        request: Request,
+        output: Output,
+        progress: ReturnProgress,
+        session: Session,
+        controller: Controller,
+        interrupted: Callable[[], bool],
     ) -> None:
         self.request = request
-        self.screen = screen
+        self.output = output
         self.progress = progress
         self.session = session
         self.controller = controller
         self.feature, self.policy = bootstrap.policies(session, controller.require().severity)
-        self.signals = _Signals()
+        self.interrupted = interrupted
 
     def go(self) -> int:
         """Checks, declares, climbs, and tells how it ended."""
@@ -148,11 +144,12 @@ class _Run:
         if self.request.undo:
             return self._undo()
         self._check_not_watched()
-        self._finish_disabling()
-        self._declare()
-        forced = self._forced_until()
         probe = bootstrap.probe(self.session, self.feature)
         try:
+            self._check_can_be_asked(probe.metrics, probe.unknown)
+            self._finish_disabling()
+            self._declare()
+            forced = self._forced_until()
             outcome = self._return(probe).run(forced_until=forced, watcher=this_process())
         finally:
             probe.close()
@@ -170,6 +167,17 @@ class _Run:
             f"Without us {now} of 100 buckets would be open, and {before} were before: {'; '.join(flag.base.why)}.",
             next=f"Accept that: rollback release {self.session.feature} --reason R; then enable again.",
         )
+
+    def _check_can_be_asked(self, metrics: Sequence[str], unknown: Mapping[str, str]) -> None:
+        """Every metric must pass, so one that is never asked would only be waited for until the deadline."""
+        if self.request.force or self.controller.require().state is State.MONITORING:
+            return
+        silent = [f"{name} is never asked, {unknown[name]}" for name in metrics if name in unknown]
+        if silent or not metrics:
+            raise NotHealthy(
+                f"There would be no evidence: {'; '.join(silent) or 'the policy names no endpoint'}.",
+                next=f"Check the probes: rollback doctor {self.session.feature}",
+            )
 
     def _check_not_watched(self) -> None:
         incident = self.controller.require()
@@ -241,7 +249,7 @@ class _Run:
             policy=self.policy,
             probe=probe,
             progress=self.progress,
-            interrupted=lambda: self.signals.came,
+            interrupted=self.interrupted,
             lower=self._lower,
             reason=self.request.reason,
             until_full=self.request.until_full,
@@ -267,7 +275,7 @@ class _Run:
                 why,
                 prover=prover,
                 say=self.progress.say,
-                wait=not self.signals.came,
+                wait=not self.interrupted(),
             )
         finally:
             prover.close()
@@ -295,11 +303,11 @@ class _Run:
         """The last word, and the document of `--json`."""
         self.session.history.feed()
         colour = "green" if outcome.exit_code == 0 else "red"
-        self.screen.line(outcome.message, fg=colour, bold=True)
+        self.output.line(outcome.message, fg=colour, bold=True)
         if outcome.next:
-            self.screen.line(f"Next: {outcome.next}")
-        if self.screen.as_json:
-            self.screen.document(self._document(outcome))
+            self.output.line(f"Next: {outcome.next}")
+        if self.output.as_json:
+            self.output.document(self._document(outcome))
         return outcome.exit_code
 
     def _document(self, outcome: Outcome) -> dict[str, Any]:
