@@ -17,12 +17,13 @@ from rollback.core.effects import LowerExposure
 from rollback.core.evidence import Judgement, Verdict
 from rollback.core.flag import BUCKETS
 from rollback.core.ladder import Rung, plan
-from rollback.core.machine import Decision
+from rollback.core.machine import Decision, firing_words
 from rollback.core.model import Incident, Severity, State, Watcher
 from rollback.core.scalars import format_duration
 from rollback.errors import HistoryUnwritable, PolicyRefused, RollbackError, StoreError
 from rollback.evidence_book import Alarms, EvidenceBook, Stage
 from rollback.raising import FlagEdited, FlagView, Overtaken, view
+from rollback.return_end import Outcome, Restart, Stop
 
 if TYPE_CHECKING:
     from rollback.controller import Controller
@@ -35,34 +36,12 @@ LOOK_AT_FLAG_EVERY = 1.0
 """Seconds between two looks at the flag while observing: how soon a disable by somebody else is noticed."""
 
 
-class _Stop(Exception):
-    """Observation ended for a reason that is an event of its own."""
-
-    def __init__(self, event: e.HarmSeen | e.EvidenceEnded | e.WatchStopped | e.DriftSeen, exit_code: int) -> None:
-        super().__init__(event)
-        self.event = event
-        self.exit_code = exit_code
-
-
-class _Restart(Exception):
-    """What is being observed has changed (flag edited, another fix deployed): its evidence starts again."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How the return ended."""
-
-    exit_code: int
-    state: State
-    message: str
-    next: str = ""
-
-
 @dataclass(slots=True)
 class Return:
     """One run of `rollback enable`. `interrupted` says whether a signal came; `lower` puts a kill for a retreat.
 
     `since_epoch` is the case's epoch when the command began: whoever disables while it waits for a proof wins as well.
+    `hand_over` says whether `serve` will take the watch of what is back in full: then an interruption need not retreat.
     """
 
     session: Session
@@ -77,6 +56,7 @@ class Return:
     cohort: tuple[str, ...] = ()
     policy_digest: str = ""
     since_epoch: int | None = None
+    hand_over: Callable[[], bool] = lambda: False
     _digest: str = ""
     _allowed: int = 0
     _reduced: int = 0
@@ -99,18 +79,18 @@ class Return:
         started = e.ReturnStarted(watcher, self.session.actor, kills, forced_until)
         self._epoch = self.controller.handle(started, reason=self.reason, strict=True).incident.epoch
         if self._epoch > incident.epoch:
-            return self._stopped(_Stop(e.WatchStopped("it was disabled again while the return began"), 4))
+            return self._stopped(Stop(e.WatchStopped("it was disabled again while the return began"), 4))
         try:
             return self._climb(flag)
-        except _Stop as stop:
+        except Stop as stop:
             return self._stopped(stop)
         except Overtaken as error:
             return self._overtaken(error)
         except RollbackError as error:
-            lost = _Stop(e.WatchStopped(error.message[:200]), error.exit_code)
+            lost = Stop(e.WatchStopped(error.message[:200]), error.exit_code)
             return self._stopped(lost, next_step=error.next)
         except (Exception, KeyboardInterrupt) as error:  # whatever it is: what was raised does not stay unwatched
-            self._stopped(_Stop(e.WatchStopped(f"unexpected: {type(error).__name__}"), 1))
+            self._stopped(Stop(e.WatchStopped(f"unexpected: {type(error).__name__}"), 1))
             raise
 
     # -- the climb -------------------------------------------------------------------------------------------
@@ -129,7 +109,7 @@ class Return:
                 if self._incident.forced_until is None:
                     self._gate(index, len(rungs), self._title(below, index, len(rungs)), below)
                 edited = self._raise(rungs[index], below)
-            except (_Restart, FlagEdited) as change:
+            except (Restart, FlagEdited) as change:
                 self.progress.say(f"{change}: the evidence of this step starts again.")
                 rungs = [*rungs[:index], *self._planned_anew(below)]
                 continue
@@ -137,9 +117,17 @@ class Return:
             if edited and below.held:
                 rungs = [*rungs[:index], *self._planned_anew(below)]
         if self.until_full:
-            self._handle(e.WatchHandedOver("responder"))
-            return Outcome(0, self._incident.state, "Back at 100 %; nobody watches it from here on.", self._watch_hint)
+            return self._left()
         return self._monitor()
+
+    def _left(self) -> Outcome:
+        """Back at 100 %, and this command ends here: `serve` watches from now on, or a person has to."""
+        state = self._incident.state
+        if self.hand_over():
+            self._handle(e.WatchHandedOver("serve"))
+            return Outcome(0, state, "Back at 100 %; serve watches it from here on.")
+        self._handle(e.WatchHandedOver("responder"))
+        return Outcome(0, state, "Back at 100 %; nobody watches it from here on.", self._watch_hint)
 
     def _checked(self) -> Outcome:
         """A low case: the gate, then the monitor, while it stays on."""
@@ -147,7 +135,7 @@ class Return:
             try:
                 self._gate(0, 1, "checking while it stays on", None)
                 break
-            except _Restart as change:
+            except Restart as change:
                 self.progress.say(f"{change}: the evidence starts again.")
         self._handle(e.GatePassed(0), strict=True)
         return self._monitor()
@@ -170,7 +158,7 @@ class Return:
         flag = view(self.session)
         self._digest = flag.digest
         if why := raising.audience_grown(self._incident, flag):
-            raise _Stop(e.EvidenceEnded(why[:300]), PolicyRefused.exit_code)
+            raise Stop(e.EvidenceEnded(why[:300]), PolicyRefused.exit_code)
         return self._rungs(flag, below)
 
     def _raise(self, rung: Rung, below: Rung | None) -> bool:
@@ -183,7 +171,7 @@ class Return:
         event = e.StepRaised(rung.held) if rung.held else e.ReturnedInFull()
         self._handle(event, data={"exposure": after.now.percent})
         if rung.held and (wider := raising.let_in(self._incident, after, rung.open_buckets)):
-            raise _Stop(e.WatchStopped(wider), 4)
+            raise Stop(e.WatchStopped(wider), 4)
         edited = after.digest != self._digest
         self._digest = after.digest
         self._allowed = after.open_to_all
@@ -203,7 +191,7 @@ class Return:
     def _gate(self, index: int, steps: int, title: str, rung: Rung | None) -> None:
         """Observes until the evidence passes, and keeps it, however it ends.
 
-        Raises `_Stop` when it does not pass, `_Restart` when what is observed changes.
+        Raises `Stop` when it does not pass, `Restart` when what is observed changes.
         """
         incident = self._incident
         book = self._book(Stage(index, steps, max(1, incident.attempt), incident.fix, self._basis))
@@ -219,7 +207,7 @@ class Return:
         while True:
             book.observe(self._observe())
             elapsed = clock.monotonic() - began
-            judgement = book.judge(soaked=elapsed >= soak, expired=elapsed >= deadline)
+            judgement = self._judged(book, soaked=elapsed >= soak, expired=elapsed >= deadline)
             book.flush(clock.now())
             rate = sum(metric.samples for metric in judgement.metrics) / max(1, len(judgement.metrics))
             self.progress.evidence(
@@ -236,16 +224,24 @@ class Return:
                 called = True
                 self._call_human(f"not enough evidence at this step: {'; '.join(judgement.reasons)}"[:300])
             if elapsed >= 2 * deadline:
-                raise _Stop(e.WatchStopped("nobody decided about a step without enough evidence"), 4)
+                raise Stop(e.WatchStopped("nobody decided about a step without enough evidence"), 4)
             clock.sleep(self.policy.gate.interval.total_seconds())
 
+    def _judged(self, book: EvidenceBook, *, soaked: bool, expired: bool) -> Judgement:
+        """The verdict of the evidence; it is never enough while an attached alert still fires (invariants 8 and 14)."""
+        judgement = book.judge(soaked=soaked, expired=expired)
+        firing = firing_words(self._incident)
+        if judgement.verdict is not Verdict.HEALTHY or not firing:
+            return judgement
+        return Judgement(Verdict.INCONCLUSIVE, expired, (firing, *judgement.reasons), judgement.metrics)
+
     def _check_not_over(self, judgement: Judgement) -> None:
-        """Raises `_Stop` on harm, and at the deadline while nothing is exposed."""
+        """Raises `Stop` on harm, and at the deadline while nothing is exposed."""
         why = "; ".join(judgement.reasons)
         if judgement.verdict is Verdict.UNHEALTHY:
-            raise _Stop(e.HarmSeen(why[:300]), 4)
+            raise Stop(e.HarmSeen(why[:300]), 4)
         if judgement.final and self._incident.state is not State.RAMPING:
-            raise _Stop(e.EvidenceEnded(f"{judgement.verdict}: {why}"[:300]), 4)
+            raise Stop(e.EvidenceEnded(f"{judgement.verdict}: {why}"[:300]), 4)
 
     def _keep(self, book: EvidenceBook) -> None:
         """Writes the rest of the evidence; what cannot be kept is said, and never stands in the way of a retreat."""
@@ -275,7 +271,7 @@ class Return:
             self.progress.watching(judgement, time_left=length - elapsed)
             if harmful := alarms.observe(measured):
                 book.flush(clock.now(), always=True)
-                raise _Stop(e.HarmSeen(f"{', '.join(harmful)} became harmful while monitored"), 4)
+                raise Stop(e.HarmSeen(f"{', '.join(harmful)} became harmful while monitored"), 4)
             self._check_forced(judgement)
             clock.sleep(rule.interval.total_seconds())
         book.flush(clock.now(), always=True)
@@ -289,12 +285,14 @@ class Return:
         if until is None or self.session.clock.now() < until:
             return
         if not judgement.metrics or not all(metric.passed for metric in judgement.metrics):
-            raise _Stop(e.WatchStopped("the forced return has expired without enough evidence"), 4)
+            raise Stop(e.WatchStopped("the forced return has expired without enough evidence"), 4)
 
     def _observe(self) -> Sequence[Measurement]:
         """One round of probes; before it, whatever ends the watch."""
         if self.interrupted():
-            raise _Stop(e.WatchStopped("interrupted"), 130)
+            if self._incident.state is State.MONITORING and self.hand_over():
+                raise Stop(e.WatchHandedOver("serve"), 130)
+            raise Stop(e.WatchStopped("interrupted"), 130)
         if self.session.clock.monotonic() - self._looked >= LOOK_AT_FLAG_EVERY:
             self._look_at_flag()
             self._looked = self.session.clock.monotonic()
@@ -316,19 +314,19 @@ class Return:
         if incident.state is State.MONITORING:
             return
         if incident.fix != fix:
-            raise _Restart("another fix was deployed")
+            raise Restart("another fix was deployed")
         if incident.severity is Severity.LOW:
             return
         if what := raising.let_in(incident, flag, self._allowed):
             if not flag.has_kill or incident.state is not State.RAMPING:
-                raise _Stop(e.DriftSeen(*raising.next_kill(incident), what), 4)
-            raise _Stop(e.WatchStopped(what), 4)
+                raise Stop(e.DriftSeen(*raising.next_kill(incident), what), 4)
+            raise Stop(e.WatchStopped(what), 4)
         if flag.digest != self._digest:
-            raise _Restart("somebody edited the flag")
+            raise Restart("somebody edited the flag")
 
     # -- the end ---------------------------------------------------------------------------------------------
 
-    def _stopped(self, stop: _Stop, next_step: str = "") -> Outcome:
+    def _stopped(self, stop: Stop, next_step: str = "") -> Outcome:
         """Records why, and retreats when the table says so; a disable that came in meanwhile has done so already."""
         incident = self.controller.reload()
         if incident is None or incident.epoch != self._epoch:
@@ -340,6 +338,8 @@ class Return:
             decision = self.controller.handle(event, reason=self.reason)
         except PolicyRefused:  # it came in between these two lines
             return self._overtaken(raising.disabled_again(self.session))
+        if isinstance(event, e.WatchHandedOver):
+            return Outcome(stop.exit_code, State.MONITORING, "Interrupted; serve goes on watching it.")
         why = event.what if isinstance(event, e.DriftSeen) else event.why
         self._retreat(decision, why)
         state = self._incident.state if self.controller.incident else State.RESOLVED

@@ -17,6 +17,7 @@ from rollback.disable import new_incident_id
 from rollback.errors import PolicyRefused
 from rollback.incident_codec import incident_from_json, incident_to_json
 from rollback.session import Session, nonce
+from rollback.turn import turn
 
 _WORDS = re.compile(r"(?<!^)(?=[A-Z])")
 
@@ -57,10 +58,11 @@ class Controller:
         self, event: Event, *, reason: str = "", data: Mapping[str, Any] | None = None, strict: bool = False
     ) -> Decision:
         """Decides and records. `strict` (returns) raises `HistoryUnwritable` when it cannot be recorded."""
-        before = self.reload()
-        decision = decide(before, event, now=self.session.clock.now(), nonce=nonce())
-        self._record(before, decision.incident, event, reason, data or {}, strict)
-        self._incident = decision.incident
+        with turn(self.session.history.journal.path):
+            before = self.reload()
+            decision = decide(before, event, now=self.session.clock.now(), nonce=nonce())
+            self._record(before, decision.incident, event, reason, data or {}, strict)
+            self._incident = decision.incident
         return decision
 
     def fact(self, name: str, *, reason: str = "", data: Mapping[str, Any] | None = None, strict: bool = False) -> None:

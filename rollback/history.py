@@ -136,6 +136,12 @@ class History:
 
     def feed(self) -> FeedReport:
         """Brings the journal and what it did not take into the ledger. Never raises; trouble is said and reported."""
+        from rollback.turn import FEEDING
+
+        with FEEDING:
+            return self._fed()
+
+    def _fed(self) -> FeedReport:
         said: list[str] = []
         try:
             self._require_answering()
@@ -217,20 +223,39 @@ class History:
             rows = read_rows(self._database(), feature)
         except Exception as error:
             troubles.append(_sentence(error))
-        written: list[Entry] = []
+        written: list[Entry] = list(self._kept)
         try:
-            self._require_answering()
-            for path in (*self.journal.leftovers(), self.journal.path):
-                file = self.journal.file(path)
-                written += file.since().entries if file else ()
+            written = self._unfed()
         except Exception as error:
             troubles.append(_sentence(error))
         known = {row.entry_id for row in rows}
         pending: dict[str, Entry] = {}
-        for entry in (*written, *self._kept):
+        for entry in written:
             if entry.entry_id not in known and feature in (None, entry.feature):
                 pending.setdefault(entry.entry_id, entry)
         return HistoryView(tuple(rows), tuple(pending.values()), "; ".join(troubles))
+
+    def facts(self, feature: str, names: Sequence[str]) -> list[Entry]:
+        """The newest facts of these names, oldest first, from the ledger and then the journal.
+
+        Raises `HistoryUnwritable` when they cannot be read: what holds automation back must not be missed.
+        """
+        from rollback.adapters.ledgers.reading import read_facts
+
+        kept = read_facts(self._database(), feature, names)
+        known = {entry.entry_id for entry in kept}
+        for entry in self._unfed():
+            is_asked = entry.feature == feature and entry.kind is EntryKind.FACT and entry.name in names
+            if is_asked and entry.entry_id not in known:
+                kept.append(entry)
+                known.add(entry.entry_id)
+        return kept
+
+    def _unfed(self) -> list[Entry]:
+        """What the journal's files hold, fed or not, and what it did not take."""
+        self._require_answering()
+        files = [self.journal.file(path) for path in (*self.journal.leftovers(), self.journal.path)]
+        return [*(entry for file in files if file for entry in file.since().entries), *self._kept]
 
     def head_text(self, feature: str) -> str:
         """The first 12 digits of the head of the feature's chain, for a marker; empty when it is not known.

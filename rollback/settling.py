@@ -37,14 +37,22 @@ _ENDS = ("off_written", "reduce_settled", "intent_settled")
 Say = Callable[[str], None]
 
 
-def settle(session: Session, controller: Controller, prover: Callable[[], Prover], say: Say) -> None:
+def settle(
+    session: Session,
+    controller: Controller,
+    prover: Callable[[], Prover],
+    say: Say,
+    *,
+    spare: timedelta = timedelta(0),
+) -> None:
     """Brings case and flag to a settled state. Costs a read of the history, and of the flag when something is open.
 
+    Intents younger than `spare` are left alone: whoever settles again and again would meet those of commands that live.
     Raises nothing of the store's: what cannot be settled now is said and stays for the next command.
     """
     session.history.feed()
     controller.reload()
-    _Settling(session, controller, prover, say).run()
+    _Settling(session, controller, prover, say, spare).run()
 
 
 def unfinished(entries: Iterable[Entry]) -> list[Entry]:
@@ -68,17 +76,24 @@ def unfinished(entries: Iterable[Entry]) -> list[Entry]:
 class _Settling:
     """One settling: first the watcher that died, then lowerings that were meant, then what is still pending."""
 
-    def __init__(self, session: Session, controller: Controller, prover: Callable[[], Prover], say: Say) -> None:
+    def __init__(
+        self, session: Session, controller: Controller, prover: Callable[[], Prover], say: Say, spare: timedelta
+    ) -> None:
         self.session = session
         self.controller = controller
         self.prover = prover
         self.say = say
+        self.spare = spare
 
     def run(self) -> None:
         incident = self.controller.incident
         if incident is not None and _watch_is_over(incident):
             self._stop_watching(incident)
-        intents = unfinished(self.session.history.entries(self.session.feature).entries)
+        now = self.session.clock.now()
+        found = unfinished(self.session.history.entries(self.session.feature).entries)
+        intents = [intent for intent in found if now - intent.at >= self.spare]
+        if found and not intents:
+            return
         if intents:
             try:
                 marks = view(self.session).marks

@@ -88,6 +88,10 @@ class Command:
         self.controller.handle(event, reason=self.reason)
         return self._reduce(held)
 
+    def reduce_again(self) -> int:
+        """An open high case that is on its way back goes down to its reduced level again."""
+        return self._reduce(self._held_for(view(self.session)))
+
     def _held_for(self, flag: FlagView) -> int:
         """How many buckets a reduction holds off; refused where it would leave nobody."""
         _, policy = bootstrap.policies(self.session, Severity.HIGH)

@@ -71,6 +71,20 @@ def run(request: Request, output: Output) -> int:
     output.line(world_line(session.world))
     if request.dry_run:
         return _dry_run(session, output)
+    try:
+        return turn_off(session, request, output)
+    finally:
+        session.store.close()
+
+
+def turn_off(
+    session: Session, request: Request, output: Output, entered: Callable[[Kill], None] = lambda _kill: None
+) -> int:
+    """Kill, case, proof, ledger, on a session that is given; returns the exit code.
+
+    `entered` is called once the kill is written and its case knows it, before the proof: whoever waits for off alone
+    need not wait for that. It must not raise.
+    """
     engines = bootstrap.engines(session)
 
     def start_engines() -> None:
@@ -92,7 +106,7 @@ def run(request: Request, output: Output) -> int:
     except KeyboardInterrupt:
         return _pending(session, output, _stopped_by_hand(), trouble)
     _say_written(output, session, kill)
-    return _Aftermath(session, output, request, kill).run(bootstrap.prover(session, engines))
+    return _Aftermath(session, output, request, kill, entered).run(bootstrap.prover(session, engines))
 
 
 def _say_written(output: Output, session: Session, kill: Kill) -> None:
@@ -210,13 +224,16 @@ def _enter_case(controller: Controller, session: Session, incident_id: str, key:
 class _Aftermath:
     """All that follows the write: the case, the proof, the ledger. None of it can undo or delay the off."""
 
-    def __init__(self, session: Session, output: Output, request: Request, kill: Kill) -> None:
+    def __init__(
+        self, session: Session, output: Output, request: Request, kill: Kill, entered: Callable[[Kill], None]
+    ) -> None:
         from rollback.controller import Controller
 
         self.session = session
         self.output = output
         self.request = request
         self.kill = kill
+        self.entered = entered
         self.controller = Controller(session)
         self._told = False
         self._stop = False
@@ -232,6 +249,7 @@ class _Aftermath:
         self.controller.handle(
             e.OffWritten(self.kill.key, audience, self.kill.was_off(self.session.reference.polarity), self.kill.at)
         )
+        self.entered(self.kill)
         unmeasured = self.controller.require().gate_blind is None
         measuring = bootstrap.start_measuring(self.session) if unmeasured else None
         try:
@@ -239,7 +257,6 @@ class _Aftermath:
             return self._conclude(proof, measuring)
         finally:
             prover.close()
-            self.session.store.close()
 
     @property
     def _is_attached(self) -> bool:

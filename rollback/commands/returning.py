@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from rollback import bootstrap, status
-from rollback.bring_back import Outcome, Return
+from rollback.bring_back import Return
 from rollback.commands.progress import ReturnProgress
 from rollback.controller import Controller
 from rollback.core import events as e
@@ -25,6 +25,8 @@ from rollback.output import Output
 from rollback.prover import Prover, lacking_words
 from rollback.raising import FlagView, view
 from rollback.redaction import redact
+from rollback.return_end import Outcome
+from rollback.serve_presence import serving
 from rollback.session import Session
 from rollback.settling import settle
 from rollback.words import when, world_line
@@ -49,10 +51,17 @@ class Request:
     low_only: bool = False
 
 
-def run(request: Request, output: Output, listen: Callable[[], Callable[[], bool]]) -> int:
+def run(
+    request: Request,
+    output: Output,
+    listen: Callable[[], Callable[[], bool]],
+    *,
+    hand_over: Callable[[], bool] | None = None,
+) -> int:
     """Runs the command; returns its exit code.
 
-    `listen` is called when the return begins; what it gives tells whether somebody wants it to end: then it retreats.
+    `listen` is called when the return begins; what it gives tells whether somebody wants it to end: then it retreats,
+    or, once back in full, leaves the watch to `serve` if `hand_over` (None: a look beside the journal) says it lives.
     """
     fix = redact(request.fix, max_length=80) if request.fix else None
     request = replace(request, reason=redact(request.reason), fix=fix)
@@ -66,7 +75,11 @@ def run(request: Request, output: Output, listen: Callable[[], Callable[[], bool
     settle(session, controller, lambda: bootstrap.prover(session), progress.say)
     if controller.reload() is None:
         return _nothing_open(session, output)
-    return _Run(request, output, progress, session, controller, listen()).go()
+    return _Run(request, output, progress, session, controller, listen(), hand_over or _serve_lives(session)).go()
+
+
+def _serve_lives(session: Session) -> Callable[[], bool]:
+    return lambda: serving(session.settings.journal) is not None
 
 
 def _nothing_open(session: Session, output: Output) -> int:
@@ -121,6 +134,7 @@ class _Run:
         session: Session,
         controller: Controller,
         interrupted: Callable[[], bool],
+        hand_over: Callable[[], bool],
     ) -> None:
         self.request = request
         self.output = output
@@ -129,6 +143,7 @@ class _Run:
         self.controller = controller
         self.feature, self.policy = bootstrap.policies(session, controller.require().severity)
         self.interrupted = interrupted
+        self.hand_over = hand_over
 
     def go(self) -> int:
         """Checks, declares, climbs, and tells how it ended."""
@@ -250,6 +265,7 @@ class _Run:
             probe=probe,
             progress=self.progress,
             interrupted=self.interrupted,
+            hand_over=self.hand_over,
             lower=self._lower,
             reason=self.request.reason,
             until_full=self.request.until_full,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from rollback.bring_back import Outcome, Return
+from rollback.bring_back import Return
 from rollback.controller import Controller
 from rollback.core import events as e
 from rollback.core import exposure as exposures
@@ -21,6 +21,7 @@ from rollback.lowering import carry_out, prove
 from rollback.ports import HealthProbe
 from rollback.prover import Prover, lacking_words
 from rollback.raising import view
+from rollback.return_end import Outcome
 from rollback.session import Session, nonce
 from rollback.settling import settle
 from tests.fakes.policies import critical

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from rollback.adapters.health_probes.memory import MemoryHealthProbe
-from rollback.bring_back import Outcome
 from rollback.core import events as e
 from rollback.core import exposure as exposures
 from rollback.core.evidence import Evidence, step_alpha
@@ -17,6 +16,7 @@ from rollback.core.flag import FlagConfig, Polarity, Rollout
 from rollback.core.model import State
 from rollback.errors import PolicyRefused
 from rollback.raising import view
+from rollback.return_end import Outcome
 from tests.fakes.commands import person
 from tests.fakes.policies import ALPHA, P0, critical, gate, high, low
 from tests.fakes.world import ALL, HALF, SHIPPED, SM, World

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rollback.bring_back import Outcome
 from rollback.core.model import State
 from rollback.errors import PolicyRefused
+from rollback.return_end import Outcome
 from tests.crash.dying import DyingHistory, Tripwire, wire
 from tests.fakes.commands import person
 from tests.fakes.policies import critical, high

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -33,6 +33,19 @@ def read_transitions(path: str, feature: str, limit: int = 100) -> list[Entry]:
     """The feature's last transitions, oldest first. As `read_rows`; raises `ValueError` for a body that is no entry."""
     query = "SELECT body FROM entries WHERE feature = ? AND kind = ? ORDER BY sequence DESC LIMIT ?"
     values = (feature, EntryKind.TRANSITION.value, limit)
+    empty: list[str] = []
+    bodies = _reading(path, lambda connection: [str(row[0]) for row in connection.execute(query, values)], empty)
+    return [entry_from_body(body) for body in reversed(bodies)]
+
+
+def read_facts(path: str, feature: str, names: Sequence[str], limit: int = 100) -> list[Entry]:
+    """The feature's last facts of these names, oldest first. As `read_transitions`."""
+    marks = ", ".join("?" * len(names))
+    query = (
+        f"SELECT body FROM entries WHERE feature = ? AND kind = ? AND name IN ({marks})"  # noqa: S608 - marks only
+        " ORDER BY sequence DESC LIMIT ?"
+    )
+    values = (feature, EntryKind.FACT.value, *names, limit)
     empty: list[str] = []
     bodies = _reading(path, lambda connection: [str(row[0]) for row in connection.execute(query, values)], empty)
     return [entry_from_body(body) for body in reversed(bodies)]

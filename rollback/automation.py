@@ -1,0 +1,217 @@
+"""The automatic trigger as one piece, shared by `serve` and `watch`: built from settings and policies, then started."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from rollback import automation_bootstrap as adapters
+from rollback import bootstrap, log
+from rollback.alerting.acting import Acting, prepared
+from rollback.alerting.desk import Desk, Surroundings
+from rollback.alerting.dispatcher import Dispatcher
+from rollback.alerting.parts import Parts
+from rollback.alerting.probe_guard import ProbeGuard
+from rollback.alerting.routing import Routes
+from rollback.clock import SystemClock
+from rollback.core.alert_rules import AlertRule
+from rollback.errors import RollbackError
+from rollback.polling import PollLoop
+from rollback.restraint import Restraints, read_restraints
+from rollback.serve_presence import announce, withdraw
+from rollback.supervisor import Supervisor, keeper
+
+if TYPE_CHECKING:
+    from rollback.alert_ports import Inbox, Notice
+    from rollback.core.automation_policy import AutomationPolicy
+    from rollback.core.verdicts import Action
+    from rollback.history import History
+    from rollback.kill_settings import KillSettings
+    from rollback.notices import Outbox
+    from rollback.policy_files import Policies
+    from rollback.ports import Clock
+    from rollback.session import Session
+
+RESTRAINTS_EVERY = 1.0
+"""Seconds: how soon a hold that somebody types elsewhere is known here."""
+
+
+class Measures:
+    """What is measured; by default nothing is. `serve` gives its own."""
+
+    def decided(self, action: Action) -> None:
+        """One decision on one alert."""
+
+    def off_written(self, seconds: float) -> None:
+        """An off was acknowledged so long after its alert came in."""
+
+    def stands(self, feature: str, state: str, exposure: int | None, *, needs_human: bool) -> None:
+        """Where a feature stands; `exposure` None: not known."""
+
+
+class KnownRestraints:
+    """What holds automation back, read again and again by a thread of its own, so that no off waits for the record."""
+
+    def __init__(self, history: History, features: tuple[str, ...]) -> None:
+        self._history = history
+        self._features = features
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="restraints", daemon=True)
+        self._known = Restraints()
+
+    def __call__(self) -> Restraints:
+        """As known now."""
+        return self._known
+
+    def start(self) -> None:
+        """Reads once before anything is decided, and goes on."""
+        self.read()
+        self._thread.start()
+
+    def read(self) -> None:
+        """What cannot be read leaves what is known: a hold is not lost because a disk is slow."""
+        try:
+            self._known = read_restraints(self._history, self._features)
+        except RollbackError as error:
+            log.event("restraints_not_read", error=error.message)
+
+    def stop(self) -> None:
+        """Reads no more."""
+        self._stop.set()
+
+    def _run(self) -> None:
+        while not self._stop.wait(RESTRAINTS_EVERY):
+            self.read()
+            self._history.feed()
+
+
+@dataclass(slots=True)
+class Automation:
+    """All that decides, acts and watches. `start` resumes what was left; `stop` retreats, or hands over."""
+
+    settings: KillSettings
+    policies: Policies
+    clock: Clock
+    history: History
+    inbox: Inbox
+    outbox: Outbox
+    dispatcher: Dispatcher
+    supervisor: Supervisor
+    restraints: KnownRestraints
+    polls: list[PollLoop]
+    sessions: Mapping[str, Session]
+    _started: bool = False
+    worlds: tuple[str, ...] = field(default=())
+
+    def start(self) -> None:
+        """Everything that has a thread."""
+        self.restraints.start()
+        try:
+            announce(self.settings.journal)
+        except OSError as error:
+            log.event("presence_not_announced", error=error.strerror or str(error))
+        self.dispatcher.start()
+        self.supervisor.start()
+        for poll in self.polls:
+            poll.start()
+        self._started = True
+
+    @property
+    def workers(self) -> dict[str, bool]:
+        """Each thread that must live, and whether it does."""
+        desks = {f"desk-{feature}": desk.is_alive for feature, desk in self.dispatcher.desks.items()}
+        polls = {f"poll-{poll.poller.source}": poll.is_alive for poll in self.polls}
+        return {**desks, **polls, **self.supervisor.workers}
+
+    def stop(self, seconds: float) -> bool:
+        """Ends in the order in which work comes in. False when something did not end in time."""
+        until = time.monotonic() + seconds
+
+        def left() -> float:
+            return max(0.1, until - time.monotonic())
+
+        well = all([poll.stop(left()) for poll in self.polls])  # noqa: C419 - each has to be told
+        well = self.dispatcher.stop(left()) and well
+        well = self.supervisor.stop(left()) and well
+        withdraw(self.settings.journal)
+        self.restraints.stop()
+        self.outbox.close(self.clock.monotonic() + min(5.0, left()))
+        self.history.feed()
+        self.inbox.close()
+        return well
+
+
+def build(measures: Measures | None = None, report: Callable[[str], None] | None = None) -> Automation:
+    """From the environment and the policies. Raises `ConfigurationError` and `HistoryUnwritable`."""
+    from rollback.policy_files import load_policies
+
+    measures = measures or Measures()
+    environ, clock = bootstrap.environment(), SystemClock()
+    settings, history = bootstrap.open_history(lambda text: log.event("warned", text=text))
+    policies = load_policies(settings.policies, environ)
+    policy = policies.automation
+    inbox = adapters.inbox(settings, report or (lambda text: log.event("inbox_set_aside", text=text)))
+    outbox = adapters.outbox(settings, policy, environ, clock)
+    sessions = _sessions(policies)
+    rules = {feature: _rules(policies, feature) for feature in sessions}
+    restraints = KnownRestraints(history, tuple(sessions))
+    parts = Parts(inbox, clock)
+    around = Surroundings(inbox, clock, policy, restraints, settings.auto, parts.done, measures.decided)
+    desks = {
+        feature: Desk(feature, rules[feature], around, _acting(session, policy, outbox.tell, measures))
+        for feature, session in sessions.items()
+    }
+    dispatcher = Dispatcher(inbox, clock, history, Routes(rules), desks, parts, outbox.tell)
+    return Automation(
+        settings=settings,
+        policies=policies,
+        clock=clock,
+        history=history,
+        inbox=inbox,
+        outbox=outbox,
+        dispatcher=dispatcher,
+        supervisor=Supervisor({f: keeper(session, outbox.tell, measures) for f, session in sessions.items()}),
+        restraints=restraints,
+        polls=[
+            PollLoop(poller, policy.polls[name].interval, inbox, clock, dispatcher.accept, outbox.tell)
+            for name, poller in adapters.pollers(policy, environ, clock).items()
+        ],
+        sessions=sessions,
+    )
+
+
+def _sessions(policies: Policies) -> dict[str, Session]:
+    """A session for each feature; one whose flag cannot be reached by its policy is said, and hides no other."""
+    sessions = {}
+    for feature in policies.features:
+        try:
+            sessions[feature] = prepared(feature)
+        except RollbackError as error:
+            log.event("feature_not_served", feature=feature, error=error.message)
+    for broken in policies.broken_features:
+        log.event("feature_not_served", feature=broken.file.stem, error=broken.error.message)
+    return sessions
+
+
+def _rules(policies: Policies, feature: str) -> tuple[AlertRule, ...]:
+    """The feature's rules, and the one of its continuous probes."""
+    policy = policies.features[feature].policy
+    probing = (policy.probing.as_rule(feature),) if policy.probing and policy.probing.enabled else ()
+    return (*policy.alerts, *probing)
+
+
+def _acting(session: Session, policy: AutomationPolicy, notify: Callable[[Notice], None], measures: Measures) -> Acting:
+    def authentication(source: str) -> str:
+        known = policy.sources.get(source)
+        return known.authentication.value if known else ("probes" if source == "probes" else "poll")
+
+    guard = ProbeGuard(session)
+
+    def probes(until: datetime, agreed: Callable[[], None]) -> None:
+        guard.ask(until, agreed)
+
+    return Acting(session, authentication, notify, measures.off_written, probes)

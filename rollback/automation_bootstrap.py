@@ -1,0 +1,159 @@
+"""Picks the adapters of the automatic trigger, as `bootstrap` does for the commands. No other module knows them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from rollback import log
+from rollback.adapters.alert_sources import PARSERS
+from rollback.adapters.alert_sources.authenticity import authenticity
+from rollback.adapters.inboxes.group_commit import GroupCommit
+from rollback.adapters.inboxes.sqlite import SqliteInbox
+from rollback.adapters.notifiers.log import LogChannel
+from rollback.adapters.notifiers.outbox_sqlite import SqliteOutboxStore
+from rollback.core.automation_policy import AutomationPolicy, ChannelKind, NoticeRoute, Poll, PollKind
+from rollback.errors import ConfigurationError
+from rollback.notice_ports import Route
+from rollback.notices import Outbox
+
+if TYPE_CHECKING:
+    from rollback.alert_ports import AlertPoller, NoticeChannel, Tokens
+    from rollback.kill_settings import KillSettings
+    from rollback.ports import Clock
+
+__all__ = ["PARSERS", "GroupCommit", "authenticity", "inbox", "outbox", "pollers", "tokens"]
+
+
+def inbox(settings: KillSettings, report: Callable[[str], None]) -> SqliteInbox:
+    """The durable inbox; `report` is told when its file had to be set aside."""
+    return SqliteInbox(settings.state, report=report)
+
+
+def tokens(settings: KillSettings) -> Tokens:
+    """The tokens of the interface for programs."""
+    from rollback.adapters.tokens.sqlite import SqliteTokens
+
+    return SqliteTokens(settings.state)
+
+
+# -- telling people --------------------------------------------------------------------------------------------------
+
+
+def outbox(settings: KillSettings, policy: AutomationPolicy, environ: Mapping[str, str], clock: Clock) -> Outbox:
+    """The ways to people that the policy names, and always the log.
+
+    A way whose variable is not set, or cannot be used, is said and left out: the others still tell.
+    """
+    routes = [Route(LogChannel(), least="record", every_seconds=0.0)]
+    for name, route in policy.notices.items():
+        url = environ.get(route.url_variable, "")
+        try:
+            if not url:
+                raise ConfigurationError(f"{route.url_variable} is not set")
+            routes.append(Route(_channel(name, route, url, environ, clock), least=route.urgency.value))
+        except ConfigurationError as error:
+            log.event("channel_closed", channel=name, why=error.message)
+    # A file of its own: no alert waits for the lock of a notice.
+    return Outbox(routes, SqliteOutboxStore(f"{settings.state}.notices"), clock=clock)
+
+
+def _channel(name: str, route: NoticeRoute, url: str, environ: Mapping[str, str], clock: Clock) -> NoticeChannel:
+    match route.kind:
+        case ChannelKind.SLACK:
+            from rollback.adapters.notifiers.slack import SlackChannel
+
+            return SlackChannel(name, url, clock=clock)
+        case ChannelKind.TEAMS:
+            from rollback.adapters.notifiers.teams import TeamsChannel
+
+            return TeamsChannel(name, url, clock=clock)
+        case ChannelKind.WEBHOOK:
+            from rollback.adapters.notifiers.webhook import WebhookChannel
+
+            secret = environ.get(route.secret_variable, "") if route.secret_variable else None
+            if secret == "":
+                raise ConfigurationError(f"{route.secret_variable} is not set")
+            return WebhookChannel(name, url, clock=clock, secret=secret)
+
+
+# -- asking for alerts -----------------------------------------------------------------------------------------------
+
+
+def pollers(policy: AutomationPolicy, environ: Mapping[str, str], clock: Clock) -> dict[str, AlertPoller]:
+    """The systems that are asked for alerts, by name; one without address or credentials is said and left out."""
+    found: dict[str, AlertPoller] = {}
+    for name, poll in policy.polls.items():
+        missing = [variable for variable in poll.credentials.values() if not environ.get(variable)]
+        if poll.url is None or missing:
+            why = f"{', '.join(missing)} not set" if missing else "its address is not set"
+            log.event("poll_closed", poll=name, why=why)
+            continue
+        try:
+            found[name] = _poller(name, poll, environ, clock)
+        except ConfigurationError as error:
+            log.event("poll_closed", poll=name, why=error.message)
+    return found
+
+
+def _poller(name: str, poll: Poll, environ: Mapping[str, str], clock: Clock) -> AlertPoller:
+    secrets = {word: environ[variable] for word, variable in poll.credentials.items()}
+    url = str(poll.url)
+
+    def secret(word: str) -> Callable[[], str]:
+        return lambda: secrets[word]
+
+    match poll.kind:
+        case PollKind.DATADOG:
+            from rollback.adapters.alert_pollers.datadog import DatadogAlertPoller
+
+            words, tags = _search(poll.query or "")
+            return DatadogAlertPoller(
+                name,
+                site=url,
+                api_key=secret("api_key"),
+                application_key=secret("application_key"),
+                clock=clock,
+                name=words,
+                monitor_tags=tags,
+            )
+        case PollKind.APPDYNAMICS:
+            from rollback.adapters.alert_pollers.appdynamics import AppDynamicsAlertPoller
+            from rollback.adapters.alert_pollers.appdynamics_access import Access, ApiClient, UserPassword
+
+            access: Access
+            if "client_id" in secrets:
+                access = ApiClient(secrets["client_id"], secret("client_secret"), clock=clock)
+            else:
+                access = UserPassword(secrets["user"], secret("password"))
+            return AppDynamicsAlertPoller(
+                name, controller=url, application=poll.query or "", access=access, clock=clock
+            )
+        case PollKind.ALERTMANAGER:
+            from rollback.adapters.alert_pollers.alertmanager import AlertmanagerAlertPoller
+
+            filters = (poll.query,) if poll.query else ()
+            return AlertmanagerAlertPoller(name, url=url, clock=clock, headers=_headers(secrets), filters=filters)
+        case PollKind.PROMETHEUS:
+            from rollback.adapters.alert_pollers.prometheus import PrometheusAlertPoller
+
+            return PrometheusAlertPoller(name, url=url, clock=clock, headers=_headers(secrets))
+
+
+def _search(query: str) -> tuple[str, tuple[str, ...]]:
+    """Datadog's monitor search: words of the name, and `tag:name:value`."""
+    tags = tuple(re.findall(r"\btag:(\S+)", query))
+    return " ".join(re.sub(r"\btag:\S+", " ", query).split()), tags
+
+
+def _headers(secrets: Mapping[str, str]) -> Callable[[], Mapping[str, str]]:
+    """What a Prometheus or an Alertmanager behind a proxy wants to see."""
+    import base64
+
+    if "bearer" in secrets:
+        return lambda: {"Authorization": f"Bearer {secrets['bearer']}"}
+    if "user" in secrets:
+        both = base64.b64encode(f"{secrets['user']}:{secrets['password']}".encode()).decode()
+        return lambda: {"Authorization": f"Basic {both}"}
+    return dict
