@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,12 @@ from rollback.alerting.parts import Parts
 from rollback.alerting.probe_guard import ProbeGuard
 from rollback.alerting.routing import Routes
 from rollback.clock import SystemClock
-from rollback.core.alert_rules import AlertRule
 from rollback.errors import RollbackError
 from rollback.polling import PollLoop
 from rollback.restraint import Restraints, read_restraints
 from rollback.serve_presence import announce, withdraw
 from rollback.supervisor import Supervisor, keeper
+from rollback.words import world_line
 
 if TYPE_CHECKING:
     from rollback.alert_ports import Inbox, Notice
@@ -104,21 +104,31 @@ class Automation:
     restraints: KnownRestraints
     polls: list[PollLoop]
     sessions: Mapping[str, Session]
-    _started: bool = False
-    worlds: tuple[str, ...] = field(default=())
+
+    @property
+    def worlds(self) -> tuple[str, ...]:
+        """Where it acts, a line for each feature (invariant 4)."""
+        return tuple(f"{feature}: {world_line(session.world)}" for feature, session in self.sessions.items())
 
     def start(self) -> None:
         """Everything that has a thread."""
+        self.start_deciding()
+        self.start_watching()
+
+    def start_deciding(self) -> None:
+        """The desks, after what holds automation back is known; what an earlier process left is taken up."""
         self.restraints.start()
+        self.dispatcher.start()
+
+    def start_watching(self) -> None:
+        """The keepers of the features, and the polls."""
         try:
             announce(self.settings.journal)
         except OSError as error:
             log.event("presence_not_announced", error=error.strerror or str(error))
-        self.dispatcher.start()
         self.supervisor.start()
         for poll in self.polls:
             poll.start()
-        self._started = True
 
     @property
     def workers(self) -> dict[str, bool]:
@@ -134,14 +144,33 @@ class Automation:
         def left() -> float:
             return max(0.1, until - time.monotonic())
 
-        well = all([poll.stop(left()) for poll in self.polls])  # noqa: C419 - each has to be told
-        well = self.dispatcher.stop(left()) and well
-        well = self.supervisor.stop(left()) and well
+        well = self.stop_deciding(left())
+        well = self.stop_watching(left()) and well
+        self.outbox.close(self.clock.monotonic() + min(5.0, left()))
+        self.inbox.close()
+        return well
+
+    def settled(self, seconds: float) -> bool:
+        """Waits until nothing that was taken in is under way. False when that took too long."""
+        until = time.monotonic() + seconds
+        never = threading.Event()
+        while self.dispatcher.parts.waiting and time.monotonic() < until:
+            never.wait(0.05)
+        return not self.dispatcher.parts.waiting
+
+    def stop_deciding(self, seconds: float) -> bool:
+        """No more polls, then the desks end after what they are doing. False when that took too long."""
+        late = [poll for poll in self.polls if not poll.stop(seconds)]
+        return self.dispatcher.stop(seconds) and not late
+
+    def stop_watching(self, seconds: float) -> bool:
+        """What is watched here retreats, or is handed over. False when that took too long."""
+        well = self.supervisor.stop(seconds)
         withdraw(self.settings.journal)
         self.restraints.stop()
-        self.outbox.close(self.clock.monotonic() + min(5.0, left()))
         self.history.feed()
-        self.inbox.close()
+        for session in self.sessions.values():
+            session.store.close()
         return well
 
 
@@ -157,7 +186,7 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
     inbox = adapters.inbox(settings, report or (lambda text: log.event("inbox_set_aside", text=text)))
     outbox = adapters.outbox(settings, policy, environ, clock)
     sessions = _sessions(policies)
-    rules = {feature: _rules(policies, feature) for feature in sessions}
+    rules = {feature: policies.features[feature].policy.rules for feature in sessions}
     restraints = KnownRestraints(history, tuple(sessions))
     parts = Parts(inbox, clock)
     around = Surroundings(inbox, clock, policy, restraints, settings.auto, parts.done, measures.decided)
@@ -195,13 +224,6 @@ def _sessions(policies: Policies) -> dict[str, Session]:
     for broken in policies.broken_features:
         log.event("feature_not_served", feature=broken.file.stem, error=broken.error.message)
     return sessions
-
-
-def _rules(policies: Policies, feature: str) -> tuple[AlertRule, ...]:
-    """The feature's rules, and the one of its continuous probes."""
-    policy = policies.features[feature].policy
-    probing = (policy.probing.as_rule(feature),) if policy.probing and policy.probing.enabled else ()
-    return (*policy.alerts, *probing)
 
 
 def _acting(session: Session, policy: AutomationPolicy, notify: Callable[[Notice], None], measures: Measures) -> Acting:

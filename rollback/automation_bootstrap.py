@@ -19,11 +19,12 @@ from rollback.notice_ports import Route
 from rollback.notices import Outbox
 
 if TYPE_CHECKING:
+    from rollback.adapters.idempotency.port import Idempotency
     from rollback.alert_ports import AlertPoller, NoticeChannel, Tokens
     from rollback.kill_settings import KillSettings
     from rollback.ports import Clock
 
-__all__ = ["PARSERS", "GroupCommit", "authenticity", "inbox", "outbox", "pollers", "tokens"]
+__all__ = ["PARSERS", "GroupCommit", "authenticity", "idempotency", "inbox", "outbox", "pollers", "tokens"]
 
 
 def inbox(settings: KillSettings, report: Callable[[str], None]) -> SqliteInbox:
@@ -36,6 +37,13 @@ def tokens(settings: KillSettings) -> Tokens:
     from rollback.adapters.tokens.sqlite import SqliteTokens
 
     return SqliteTokens(settings.state)
+
+
+def idempotency(settings: KillSettings) -> Idempotency:
+    """The answers that are given again to a request that is sent again."""
+    from rollback.adapters.idempotency.sqlite import SqliteIdempotency
+
+    return SqliteIdempotency(settings.state)
 
 
 # -- telling people --------------------------------------------------------------------------------------------------

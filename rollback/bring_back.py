@@ -165,6 +165,8 @@ class Return:
         """Evidence is there now: look, decide, write, read back, record. True when it was edited meanwhile."""
         is_cohort = rung.index < 0
         self._look_at_flag(must_answer=True)
+        if firing := firing_words(self._incident):
+            raise Restart(firing)
         self._handle(e.GatePassed(rung.held), strict=True)
         cohort = self.cohort if is_cohort else ()
         after = raising.raise_to(self.session, self._incident, rung.held, digest=self._digest, cohort=cohort)
@@ -263,12 +265,12 @@ class Return:
         book = self._book(Stage(99, 1, incident.attempt, incident.fix, self._basis))
         began, length = clock.monotonic(), rule.duration.total_seconds()
         self.progress.say(f"Monitoring for {format_duration(rule.duration)}; harm turns it down again by itself.")
-        while (elapsed := clock.monotonic() - began) < length:
+        while (elapsed := clock.monotonic() - began) < length or firing_words(self._incident):
             measured = self._observe()
             book.observe(measured)
             judgement = book.judge(soaked=False, expired=False)
             book.flush(clock.now())
-            self.progress.watching(judgement, time_left=length - elapsed)
+            self.progress.watching(judgement, time_left=max(0.0, length - elapsed))
             if harmful := alarms.observe(measured):
                 book.flush(clock.now(), always=True)
                 raise Stop(e.HarmSeen(f"{', '.join(harmful)} became harmful while monitored"), 4)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
@@ -102,8 +102,12 @@ def _known_fields(model: type[PolicyModel], path: Path) -> str:
 def _field_at(model: type[PolicyModel], path: Path) -> FieldInfo | None:
     around: Any = model
     field: FieldInfo | None = None
+    is_name = False
     for part in path:
         if isinstance(part, int):
+            continue
+        if is_name:  # a key of a mapping: what is below it is described by the same field
+            is_name = False
             continue
         owner = _model_in(around)
         fields = {} if owner is None else owner.model_fields
@@ -111,6 +115,7 @@ def _field_at(model: type[PolicyModel], path: Path) -> FieldInfo | None:
         if field is None:
             return None
         around = field.annotation
+        is_name = get_origin(around) is Mapping
     return field
 
 

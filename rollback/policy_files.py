@@ -1,4 +1,4 @@
-"""Reads the policies' folder, strictly: severities (`critical.yaml` …) and features (`features/<feature>.yaml`).
+"""Reads the policies' folder, strictly: severities, `automation.yaml`, and features (`features/<feature>.yaml`).
 
 Every error of a file is `file:line: what is wrong; what to do`, and all of them are told at once. A broken file hides
 no other: its errors are raised when that feature is asked for, and by `rollback policy lint`. What turning off needs
@@ -16,13 +16,16 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from rollback.core.model import Severity
-from rollback.core.policy import FeaturePolicy, PolicyModel, SeverityPolicy
+from rollback.core.policy import AutomationPolicy, FeaturePolicy, PolicyModel, SeverityPolicy
 from rollback.errors import ConfigurationError
 from rollback.policy_errors import PolicyFileError, problems_of
 from rollback.policy_values import IDENTITY, Values, expand_values, forget_unknown_targets
 from rollback.policy_yaml import Document, NotYaml, Problem, dotted, read
 
 SUFFIXES = (".yaml", ".yml")
+
+AUTOMATION = "automation"
+"""The name, without its ending, of the file that says how alerts come in and who is told: no severity."""
 
 AnyPolicy = TypeVar("AnyPolicy", bound=PolicyModel)
 
@@ -54,6 +57,7 @@ class Loaded(Generic[AnyPolicy]):
 
 LoadedFeature = Loaded[FeaturePolicy]
 LoadedSeverity = Loaded[SeverityPolicy]
+LoadedAutomation = Loaded[AutomationPolicy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +71,28 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Everything in one folder. `severities` is by file name without `.yaml`, `features` by key."""
+    """Everything in one folder. `severities` is by file name without `.yaml`, `features` by key.
+
+    `automation_file` is None without an `automation.yaml`, and when it is broken: then `broken_automation` says why.
+    """
 
     folder: FilePath
     features: Mapping[str, LoadedFeature]
     severities: Mapping[str, LoadedSeverity]
     broken_features: tuple[Broken, ...] = ()
     broken_severities: tuple[Broken, ...] = ()
+    automation_file: LoadedAutomation | None = None
+    broken_automation: tuple[Broken, ...] = ()
+
+    @property
+    def automation(self) -> AutomationPolicy:
+        """What `automation.yaml` says; without the file the defaults: no source at all.
+
+        Raises `PolicyFileError` when it is broken: a source that is left out would be silent, and nobody would know.
+        """
+        for broken in self.broken_automation:
+            raise broken.error
+        return AutomationPolicy() if self.automation_file is None else self.automation_file.policy
 
     def feature(self, name: str) -> LoadedFeature:
         """The feature with this key or alias, upper and lower case alike.
@@ -137,7 +156,11 @@ def load_policies(folder: str | FilePath, environ: Mapping[str, str]) -> Policie
     Raises ConfigurationError only when the folder itself cannot be read.
     """
     folder = FilePath(folder)
-    severities, broken_severities = _load_all(_policy_paths(folder), SeverityPolicy, environ)
+    here = _policy_paths(folder)
+    severities, broken_severities = _load_all([one for one in here if one.stem != AUTOMATION], SeverityPolicy, environ)
+    automation, broken_automation = _load_all(
+        [one for one in here if one.stem == AUTOMATION], AutomationPolicy, environ
+    )
     paths = _policy_paths(folder / "features") if (folder / "features").is_dir() else []
     features, broken_features = _load_all(paths, FeaturePolicy, environ)
     return Policies(
@@ -146,6 +169,8 @@ def load_policies(folder: str | FilePath, environ: Mapping[str, str]) -> Policie
         severities,
         broken_features,
         broken_severities,
+        None if broken_automation else automation.get(AUTOMATION),
+        broken_automation,
     )
 
 

@@ -15,6 +15,7 @@ from rollback.core.policy import Gate
 from rollback.core.scalars import format_duration
 from rollback.policy_files import LoadedSeverity, Policies
 from rollback.policy_findings import Finding
+from rollback.policy_lint_alerts import lint_alerts, lint_automation, lint_shadows
 from rollback.policy_lint_features import lint_feature, lint_names
 
 __all__ = ["Finding", "lint", "lint_severity", "samples_needed"]
@@ -32,7 +33,7 @@ ENOUGH = 2
 def lint(policies: Policies) -> list[Finding]:
     """Everything that is wrong with the policies or worth knowing, by file and line."""
     found: list[Finding] = []
-    for broken in (*policies.broken_severities, *policies.broken_features):
+    for broken in (*policies.broken_severities, *policies.broken_automation, *policies.broken_features):
         for one in broken.error.located:
             what = f"{one.message}; {one.next}" if one.next else one.message
             found.append(Finding(one.file, one.line, "error", what))
@@ -40,7 +41,11 @@ def lint(policies: Policies) -> list[Finding]:
         found.extend(lint_severity(severity))
     for feature in policies.features.values():
         found.extend(lint_feature(feature, policies))
+        found.extend(lint_alerts(feature, policies))
     found.extend(lint_names(policies))
+    found.extend(lint_shadows(policies))
+    if policies.automation_file is not None:
+        found.extend(lint_automation(policies.automation_file, policies))
     return sorted(set(found))
 
 

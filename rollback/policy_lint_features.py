@@ -175,11 +175,11 @@ def _people(loaded: LoadedFeature) -> Iterator[Finding]:
 
 def _secrets(loaded: LoadedFeature) -> Iterator[Finding]:
     """Secrets that stand in the file. The remark never shows them."""
-    for path, text in _texts(loaded.written, ()):
-        literal = _literal_part(text)
+    for path, text in texts_in(loaded.written):
+        literal = literal_part(text)
         in_header = len(path) > 1 and path[-2] in ("headers", "bypass_headers")
         named_so = in_header and SENSITIVE.search(str(path[-1])) is not None
-        if (named_so and literal.strip()) or TOKEN.search(literal) or (in_header and _looks_random(literal)):
+        if (named_so and literal.strip()) or TOKEN.search(literal) or (in_header and looks_random(literal)):
             message = (
                 f"`{dotted(path)}` looks like a secret; put it into a variable, e.g. ${{PROBE_TOKEN}}, and change it"
             )
@@ -190,18 +190,19 @@ def _secrets(loaded: LoadedFeature) -> Iterator[Finding]:
             )
 
 
-def _texts(data: Any, path: Path) -> Iterator[tuple[Path, str]]:
+def texts_in(data: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every text in a file's data, with its path."""
     if isinstance(data, dict):
         for key, value in data.items():
-            yield from _texts(value, (*path, key))
+            yield from texts_in(value, (*path, key))
     elif isinstance(data, list):
         for index, value in enumerate(data):
-            yield from _texts(value, (*path, index))
+            yield from texts_in(value, (*path, index))
     elif isinstance(data, str):
         yield path, data
 
 
-def _literal_part(text: str) -> str:
+def literal_part(text: str) -> str:
     """What a value says by itself: without `${NAME}`, and with the default of `${NAME:-default}`.
 
     A scheme such as `Bearer` alone is no secret.
@@ -217,8 +218,8 @@ def _parameters(url: str) -> list[tuple[str, str]]:
         return []
 
 
-def _looks_random(text: str) -> bool:
-    """Long, without blanks, with letters and digits: what people do not write by hand."""
+def looks_random(text: str) -> bool:
+    """Whether a text is long, without blanks, with letters and digits: what people do not write by hand."""
     return (
         re.fullmatch(r"[A-Za-z0-9+/=_.~-]{20,}", text) is not None
         and re.search(r"\d", text) is not None

@@ -10,10 +10,14 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
-from rollback.core.policy import FeaturePolicy, PolicyModel, SeverityPolicy
+from rollback.core.policy import AutomationPolicy, FeaturePolicy, PolicyModel, SeverityPolicy
 from rollback.core.scalars import format_duration
 
-_FILES: dict[str, type[PolicyModel]] = {"feature": FeaturePolicy, "severity": SeverityPolicy}
+_FILES: dict[str, type[PolicyModel]] = {
+    "feature": FeaturePolicy,
+    "severity": SeverityPolicy,
+    "automation": AutomationPolicy,
+}
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 _OUTSIDE = ("title", "description", "default", "examples")
 
@@ -22,11 +26,16 @@ class _InFileWords(GenerateJsonSchema):
     """Writes defaults as a policy file has them: `1h`, not pydantic's `PT1H`."""
 
     def encode_default(self, dft: Any) -> Any:
+        if isinstance(dft, tuple):
+            return [self.encode_default(one) for one in dft]
         return format_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
 
 
 def policy_schema() -> dict[str, dict[str, Any]]:
-    """The schemas of the two kinds of file, `feature` and `severity`. `${NAME}` is allowed wherever values are."""
+    """The schemas of the three kinds of file: `feature`, `severity` and `automation`.
+
+    `${NAME}` is allowed wherever values are.
+    """
     return {name: _schema(model) for name, model in _FILES.items()}
 
 
@@ -36,7 +45,7 @@ def schema_text(schema: dict[str, Any]) -> str:
 
 
 def write_schemas(folder: Path) -> list[Path]:
-    """Writes `feature.json` and `severity.json` into `folder` and returns their paths."""
+    """Writes `feature.json`, `severity.json` and `automation.json` into `folder` and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, schema in policy_schema().items():

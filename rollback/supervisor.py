@@ -57,12 +57,12 @@ class Meters(Protocol):
 
 @dataclass(slots=True)
 class Keeper:
-    """Looks after one feature. `take_over` says whether what nobody watches is watched here."""
+    """Looks after one feature."""
 
     session: Session
     notify: Callable[[Notice], None]
     meters: Meters | None = None
-    hand_over: Callable[[], bool] = lambda: False
+    _hands_over: bool = False
     _stop: Event = field(default_factory=Event)
     _controller: Controller = field(init=False)
     _watching: Thread | None = None
@@ -84,8 +84,9 @@ class Keeper:
         """Whether it still looks."""
         return self._thread is not None and self._thread.is_alive()
 
-    def ask_to_stop(self) -> None:
+    def ask_to_stop(self, *, hand_over: bool) -> None:
         """Ends after the look that it is at; what it watches retreats, or is handed over."""
+        self._hands_over = hand_over
         self._stop.set()
 
     def join(self, seconds: float) -> bool:
@@ -175,7 +176,7 @@ class Keeper:
             self.session.feature, "watched to the end by serve", actor=self.session.actor, plain=True
         )
         try:
-            returning.run(request, output, lambda: self._stop.is_set, hand_over=self.hand_over)
+            returning.run(request, output, lambda: self._stop.is_set, hand_over=lambda: self._hands_over)
         except PolicyRefused as error:  # somebody else watches it, or disabled it
             log.event("not_watched_here", feature=self.session.feature, why=error.message)
         except Exception as error:
@@ -230,9 +231,13 @@ class Keeper:
 
 @dataclass(slots=True)
 class Supervisor:
-    """A keeper for each feature, started and stopped together."""
+    """A keeper for each feature, started and stopped together.
+
+    With `hand_over` a stop leaves what is back in full to a successor; else it retreats, since nobody would watch it.
+    """
 
     keepers: Mapping[str, Keeper]
+    hand_over: bool = False
 
     def start(self) -> None:
         """Each begins with a look, which resumes what an earlier process left."""
@@ -247,7 +252,7 @@ class Supervisor:
     def stop(self, seconds: float) -> bool:
         """What is watched retreats, or is handed over. False when that took too long."""
         for keeper in self.keepers.values():
-            keeper.ask_to_stop()
+            keeper.ask_to_stop(hand_over=self.hand_over)
         late = [feature for feature, keeper in self.keepers.items() if not keeper.join(seconds)]
         return not late
 

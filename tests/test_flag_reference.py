@@ -53,6 +53,19 @@ def test_the_shipped_feature_is_what_the_design_says() -> None:
     assert found.problems == ()
 
 
+@pytest.mark.parametrize(
+    "sections",
+    [
+        "alerts: [{name: a, source: datadog, monitors: ['17'], severity: low}]\nowner: {role: team, reach: Slack}\n",
+        "alerts: [{name: a, severity: urgent}, 5]\nshadow_flag: secure-messaging\nprobing: often\nowner: nobody\n",
+        "alerts: '${NOT_SET}'\nprobing: {enabled: maybe}\n",
+    ],
+)
+def test_rules_of_alerts_right_or_wrong_never_stand_in_the_way_of_off(tmp_path: Path, sections: str) -> None:
+    found = read_flag_reference(written(tmp_path, SM + sections), "sm", {})
+    assert (found.ref, found.production) == (FlagRef("default", "mhv", "secure-messaging"), True)
+
+
 @pytest.mark.parametrize("seconds", ["0", "1", "30"])
 def test_the_shipped_poll_interval_comes_from_the_environment(seconds: str) -> None:
     found = read_flag_reference(POLICIES, "SM", {"SM_CLIENT_POLL_SECONDS": seconds})

@@ -124,6 +124,10 @@ WATCHER = {"host": "h", "pid": 1, "started": "s"}
         ("kills", "kill-1-ab"),
         ("kills", [1]),
         ("kills", None),
+        ("firing", "datadog:1"),
+        ("firing", [1]),
+        ("firing_unkept", None),
+        ("firing_unkept", 1),
         ("review", {"a": 1}),
         ("extra", None),
         ("extra", []),
@@ -165,3 +169,9 @@ def test_no_value_of_a_field_gets_past_as_anything_but_an_incident_or_a_value_er
     except ValueError:
         return
     assert incident_from_json(through_json(incident_to_json(read))) == read
+
+
+def test_an_image_from_before_alerts_were_attached_reads_as_one_without_any() -> None:
+    image = incident_to_json(PLAIN)
+    del image["firing"], image["firing_unkept"]
+    assert incident_from_json(image) == PLAIN

@@ -158,10 +158,64 @@ def test_what_a_case_pins_does_not_depend_on_the_token(folder: Path) -> None:
     assert pinned({}) != pinned({"SM_CLIENT_POLL_SECONDS": "30"})
 
 
+# -- automation.yaml ---------------------------------------------------------------------------
+
+
+def test_the_shipped_automation_is_no_severity_and_holds_no_secret() -> None:
+    policies = load_policies(POLICIES, {"ROLLBACK_DATADOG_SECRET": SECRET})
+    assert set(policies.severities) == {"critical", "high", "low"}
+    assert set(policies.automation.sources) == {"datadog", "pagerduty", "appdynamics"}
+    assert policies.automation.sources["datadog"].secrets[0] == "ROLLBACK_DATADOG_SECRET"
+    assert SECRET not in repr(policies.automation)
+
+
+def test_the_shipped_rules_that_need_an_id_are_inactive_until_it_is_set() -> None:
+    inactive = {one.name for one in load_policies(POLICIES, {}).feature("sm").policy.rules if one.inactive_because}
+    assert inactive == {"sm-web-errors", "sm-web-errors-mild", "sm-appdynamics"}
+    environ = {"SM_DATADOG_MONITOR": "4711", "SM_APPDYNAMICS_HEALTH_RULE": "12"}
+    rules = load_policies(POLICIES, environ).feature("sm").policy.rules
+    assert [one.name for one in rules if one.inactive_because] == []
+    assert rules[0].known_monitors == ("4711",)
+
+
+def test_without_the_file_nobody_may_deliver_anything(folder: Path) -> None:
+    (folder / "automation.yaml").unlink()
+    policies = load_policies(folder, {})
+    assert policies.automation_file is None
+    assert policies.automation.source_names == frozenset()
+
+
+@pytest.mark.parametrize("text", ["sources: {a: {kind: datadog}}\n", "sources: [\n", "sorces: {}\n"])
+def test_a_broken_automation_is_told_when_it_is_needed_and_breaks_nothing_else(folder: Path, text: str) -> None:
+    (folder / "automation.yaml").write_text(text)
+    policies = load_policies(folder, {})
+    assert policies.broken_severities == policies.broken_features == ()
+    assert policies.severity(policies.feature("sm").policy, Severity.CRITICAL).policy.mitigation == "off"
+    assert policies.automation_file is None
+    with pytest.raises(PolicyFileError, match=r"automation\.yaml:[12]: "):
+        _ = policies.automation
+
+
+def test_two_files_of_automation_are_not_chosen_from_silently(folder: Path) -> None:
+    (folder / "automation.yml").write_text("storm_brake: {features: 999}\n")
+    policies = load_policies(folder, {})
+    assert policies.automation_file is None
+    with pytest.raises(PolicyFileError, match="has the same name"):
+        _ = policies.automation
+
+
+def test_what_is_wrong_below_a_name_is_explained_by_the_field_there(folder: Path) -> None:
+    (folder / "automation.yaml").write_text("sources:\n  a:\n    kind: nagios\n    authentication: bearer\n")
+    with pytest.raises(
+        PolicyFileError, match=r"automation\.yaml:3: `sources\.a\.kind`: .*; Whose deliveries these are"
+    ):
+        _ = load_policies(folder, {}).automation
+
+
 # -- the schema --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["feature", "severity"])
+@pytest.mark.parametrize("name", ["feature", "severity", "automation"])
 def test_the_committed_schema_is_the_models(name: str) -> None:
     committed = (POLICIES / "schema" / f"{name}.json").read_text(encoding="utf-8")
     assert committed == schema_text(policy_schema()[name]), "run: rollback policy schema --write policies/schema"
@@ -169,7 +223,7 @@ def test_the_committed_schema_is_the_models(name: str) -> None:
 
 def test_the_schemas_are_written_where_they_are_wanted(tmp_path: Path) -> None:
     written = write_schemas(tmp_path / "new" / "schema")
-    assert [path.name for path in written] == ["feature.json", "severity.json"]
+    assert [path.name for path in written] == ["feature.json", "severity.json", "automation.json"]
     assert written[0].read_bytes() == (POLICIES / "schema" / "feature.json").read_bytes()
 
 
@@ -183,7 +237,7 @@ def properties(schema: Any) -> list[tuple[str, dict[str, Any]]]:
     return here + [found for value in schema.values() for found in properties(value)]
 
 
-@pytest.mark.parametrize("name", ["feature", "severity"])
+@pytest.mark.parametrize("name", ["feature", "severity", "automation"])
 def test_every_property_of_the_schema_is_described(name: str) -> None:
     found = properties(policy_schema()[name])
     assert len(found) > 20

@@ -19,7 +19,8 @@ from rollback.core.machine import decide
 from rollback.core.model import Severity, State
 from rollback.core.scalars import format_duration, parse_duration
 from rollback.errors import ConfigurationError, NotHealthy, PolicyRefused, RollbackError, Unproven
-from rollback.identity import is_alive, this_process
+from rollback.flapping import check_budget
+from rollback.identity import actor, is_alive, this_process
 from rollback.lowering import carry_out, prove
 from rollback.output import Output
 from rollback.prover import Prover, lacking_words
@@ -34,7 +35,7 @@ from rollback.words import when, world_line
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The command's words. `plain` writes lines without a live display (pipelines)."""
+    """The command's words. `plain` writes lines without a live display; `pipeline`: a job of CI asks, and no person."""
 
     feature: str
     reason: str
@@ -46,6 +47,7 @@ class Request:
     actor: str | Actor | None = None
     dry_run: bool = False
     plain: bool = False
+    pipeline: bool = False
     false_alarm: bool = False
     undo: bool = False
     low_only: bool = False
@@ -66,7 +68,10 @@ def run(
     fix = redact(request.fix, max_length=80) if request.fix else None
     request = replace(request, reason=redact(request.reason), fix=fix)
     progress = ReturnProgress(output, plain=request.plain)
-    session = bootstrap.open_session(request.feature, None, request.actor, output.warn)
+    asks = request.actor
+    if request.pipeline and asks is None:
+        asks = Actor(actor(None).name, authenticated="ci")
+    session = bootstrap.open_session(request.feature, None, asks, output.warn)
     bootstrap.waiting.tell = output.waiting
     output.line(world_line(session.world))
     controller = Controller(session)
@@ -159,6 +164,8 @@ class _Run:
         if self.request.undo:
             return self._undo()
         self._check_not_watched()
+        if self.controller.require().state is not State.MONITORING:
+            check_budget(self.session, self.policy)
         probe = bootstrap.probe(self.session, self.feature)
         try:
             self._check_can_be_asked(probe.metrics, probe.unknown)

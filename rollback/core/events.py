@@ -258,6 +258,25 @@ class HumanCalled:
     role: str = "responder"
 
 
+@dataclass(frozen=True, slots=True)
+class AlertsAttached:
+    """Alert cycles that fire joined the case. `cycles` are their references (`triggers.cycle_reference`).
+
+    `highest` is the most severe of them, `source` who sent them; both for the record alone.
+    """
+
+    cycles: tuple[str, ...]
+    highest: Severity
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class AlertsRecovered:
+    """Alert cycles are over. That never flips anything; it only stops standing in the way of a return."""
+
+    cycles: tuple[str, ...]
+
+
 Event = (
     CaseOpened
     | SeverityRaised
@@ -290,4 +309,6 @@ Event = (
     | Adopted
     | NoteAdded
     | HumanCalled
+    | AlertsAttached
+    | AlertsRecovered
 )

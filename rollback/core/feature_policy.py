@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from rollback.core.alert_rules import AlertRule, Owner, Probing
 from rollback.core.flag import FlagRef, Polarity
 from rollback.core.model import Severity
 from rollback.core.policy_base import Duration, FeatureKey, FlagKey, Line, PolicyModel, Switch
@@ -190,6 +191,24 @@ class FeaturePolicy(PolicyModel):
     )
     health: Health = Field(default_factory=Health, description="How health is measured.")
     cohort: Cohort | None = Field(default=None, description="Testers who may be let in first. Null: none.")
+    owner: Owner | None = Field(
+        default=None, description="Who is called when it stays off. Null: nobody, and `policy lint` asks why."
+    )
+    alerts: tuple[AlertRule, ...] = Field(
+        default=(),
+        max_length=200,
+        description="Which alerts concern it and what each is worth. Empty: no alert does anything.",
+    )
+    shadow_flag: FlagKey | None = Field(
+        default=None,
+        description=(
+            "Key of a flag in the same namespace that nobody reads. The token writes it daily, to show that it could "
+            "turn this feature off. Null: whether it could is not known before it has to."
+        ),
+    )
+    probing: Probing | None = Field(
+        default=None, description="Probes that run all the time. Null: none; harm is noticed when a monitor tells."
+    )
     policies: SeverityNames = Field(
         default_factory=SeverityNames, description="The policy files of its severities, by name."
     )
@@ -203,6 +222,19 @@ class FeaturePolicy(PolicyModel):
     channels: tuple[Channel, ...] = Field(default=(), description="Where people talk about the feature.")
     contacts: tuple[Contact, ...] = Field(default=(), description="Teams and roles to tell or ask.")
     downstream: tuple[Downstream, ...] = Field(default=(), description="What it depends on and another team runs.")
+
+    @model_validator(mode="after")
+    def _shadow_is_another_flag(self) -> Self:
+        if self.shadow_flag == self.flag.key:
+            raise ValueError("shadow_flag must be another flag than the feature's own: it is written every day")
+        return self
+
+    @property
+    def rules(self) -> tuple[AlertRule, ...]:
+        """The rules of its alerts, and that of its continuous probes when they run."""
+        if self.probing is None or not self.probing.enabled:
+            return self.alerts
+        return (*self.alerts, self.probing.as_rule(self.feature))
 
     @property
     def flag_ref(self) -> FlagRef:

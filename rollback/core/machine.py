@@ -1,6 +1,6 @@
 """decide(incident, event, now, nonce) → what the incident becomes and what to do. Pure: no clock, no randomness.
 
-States change only by `transitions.TABLE`; this module adds the guards and the facts that ride on an incident.
+States change only by `transitions.TABLE`; this module adds the facts that ride on an incident, `refusals` who may.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from rollback.core import events as e
 from rollback.core.effects import CallHuman, Effect, LowerExposure, ProveOff, RaiseExposure, WatchExposure
 from rollback.core.events import Event
 from rollback.core.flag import BUCKETS
-from rollback.core.history import Actor
-from rollback.core.model import Incident, NeedsHuman, Severity, State
+from rollback.core.model import FIRING_KEPT, Incident, NeedsHuman, Severity, State
+from rollback.core.refusals import firing_words, refuse
 from rollback.core.transitions import FACTS, next_state
 from rollback.errors import PolicyRefused
+
+__all__ = ["RAISE_EXPIRES_AFTER", "UNDO_WITHIN", "Decision", "decide", "firing_words"]
 
 RAISE_EXPIRES_AFTER = timedelta(seconds=30)
 """A raise that was not written by then is dropped and decided again: its evidence was for that moment."""
@@ -52,7 +54,7 @@ def decide(incident: Incident | None, event: Event, *, now: datetime, nonce: str
             f"{type(event).__name__} is not possible while {incident.feature} is {incident.state} ({severity}).",
             next=f"See where it stands: rollback status {incident.feature}",
         )
-    _guard(incident, event, now)
+    refuse(incident, event, now)
     after = replace(incident, severity=severity, state=state, since=incident.since if state is incident.state else now)
     if isinstance(event, e.DriftSeen):
         return _drift(incident.state, after, event, now)
@@ -111,79 +113,6 @@ def _severity_after(incident: Incident, event: Event) -> Severity:
             raise PolicyRefused(f"The case is {incident.severity} already; {severity} is not above it.")
         case _:
             return incident.severity
-
-
-def _guard(incident: Incident, event: Event, now: datetime) -> None:
-    """What the table cannot say: who may, and whether the case itself forbids it. No off is ever refused."""
-    match event:
-        case e.ReturnStarted() if incident.state is not State.MONITORING:  # there it is on already, and must be watched
-            _guard_return(incident)
-        case e.GatePassed() if incident.severity is not Severity.LOW:  # what was said since the return began counts too
-            _guard_return(incident)
-        case e.FalseAlarmDeclared(by=by):
-            if by.is_claimed:
-                raise PolicyRefused("A false alarm is declared by an authenticated person.")
-            _guard_return(incident)
-            _guard_blind(incident)
-        case e.BlindGateAccepted(by=by) if by.is_claimed:
-            raise PolicyRefused(
-                f"Only an authenticated person can accept a blind gate; {by.name} is merely claimed.",
-                next="Run it from your own account on a terminal, without --actor.",
-            )
-        case e.SeverityLowered(severity=severity, by=by):
-            if by.is_claimed or severity.rank >= incident.severity.rank:
-                raise PolicyRefused("Only an authenticated person lowers a severity, and only to a lower one.")
-        case e.DisableUndone(by=by):
-            _guard_undo(incident, by, now)
-        case e.ReduceCommanded(held=held) if not 0 < held < BUCKETS:
-            raise PolicyRefused(f"A kill that holds off {held} of {BUCKETS} buckets is no reduction.")
-        case _:
-            pass
-
-
-def _guard_return(incident: Incident) -> None:
-    _guard_held_back(incident)
-    if incident.severity is Severity.LOW:
-        return
-    if incident.sensitive and not incident.blind_accepted_by:
-        raise _by_a_person(incident, "is a security or privacy case")
-    _guard_blind(incident)
-
-
-def _guard_blind(incident: Incident) -> None:
-    if incident.gate_blind and not incident.blind_accepted_by:
-        raise _by_a_person(incident, "has a blind gate: it was green while broken")
-
-
-def _by_a_person(incident: Incident, why: str) -> PolicyRefused:
-    return PolicyRefused(
-        f"The case {incident.incident_id} {why}, so evidence alone brings nothing back.",
-        next=f"An authenticated person decides: rollback enable {incident.feature} --accept-blind --reason R",
-    )
-
-
-def _guard_held_back(incident: Incident) -> None:
-    if incident.keep_off:
-        raise PolicyRefused(
-            f"{incident.feature} is kept off until somebody lifts that.",
-            next=f"Lift it: rollback release {incident.feature} --reason R",
-        )
-    if incident.pending_off_since is not None:
-        raise PolicyRefused(
-            f"An off of {incident.feature} is still pending since {incident.pending_off_since.isoformat()}.",
-            next=f"Settle it first: rollback disable {incident.feature}",
-        )
-
-
-def _guard_undo(incident: Incident, by: Actor, now: datetime) -> None:
-    through_the_gate = f"Bring it back through the gate: rollback enable {incident.feature} --reason R"
-    _guard_held_back(incident)
-    if not incident.undo_by or incident.undo_until is None or now > incident.undo_until:
-        raise PolicyRefused(
-            "A disable can be undone within 10 minutes, and only when it is the case's only one.", next=through_the_gate
-        )
-    if by.is_claimed or by.name != incident.undo_by:
-        raise PolicyRefused(f"Only {incident.undo_by}, authenticated, can undo this disable.", next=through_the_gate)
 
 
 def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decision:
@@ -299,17 +228,35 @@ def _fact(incident: Incident, event: Event, now: datetime) -> Decision:
         case e.KeptOff():
             return Decision(replace(incident, keep_off=True))
         case e.Released(digest=digest):
-            return Decision(
-                replace(incident, keep_off=False, accepted_digest=digest, needs_human=None, drift_repairs=0)
-            )
+            return Decision(_released(incident, digest))
         case e.NoteAdded():
             return Decision(incident)
+        case e.AlertsAttached(cycles=cycles):
+            firing = tuple(dict.fromkeys((*incident.firing, *cycles)))
+            unkept = incident.firing_unkept or len(firing) > FIRING_KEPT
+            return Decision(replace(incident, firing=firing[:FIRING_KEPT], firing_unkept=unkept))
+        case e.AlertsRecovered(cycles=cycles):
+            left = tuple(one for one in incident.firing if one not in cycles)
+            return Decision(replace(incident, firing=left))
         case e.WatchHandedOver(to=to):
             return _called(replace(incident, watcher=None), f"nobody watches what is exposed; {to} has to", now, to)
         case e.HumanCalled(what=what, role=role):
             return _called(incident, what, now, role)
         case _:
             raise AssertionError(f"not a fact: {event!r}")  # pragma: no cover - see the table's test
+
+
+def _released(incident: Incident, digest: str) -> Incident:
+    """A person has looked: what held the return back is lifted, firing alerts included."""
+    return replace(
+        incident,
+        keep_off=False,
+        accepted_digest=digest,
+        needs_human=None,
+        drift_repairs=0,
+        firing=(),
+        firing_unkept=False,
+    )
 
 
 def _drift(before: State, incident: Incident, event: e.DriftSeen, now: datetime) -> Decision:

@@ -57,6 +57,10 @@ class Watcher:
     started: str
 
 
+FIRING_KEPT = 200
+"""How many firing alert cycles a case keeps: its image is written with each entry, also on the kill path."""
+
+
 @dataclass(frozen=True, slots=True)
 class Incident:
     """One open matter of one feature.
@@ -70,6 +74,8 @@ class Incident:
     `attempt` counts the fixes that were tried: the k-th spends α/(k(k+1)). `one_step` makes the ladder one rung.
     `kills` are the keys of our rollouts that this case knows of. `policy_hash` is of the policy the case pins.
     `undo_by` may take the disable back until `undo_until`; empty when nobody may (any more).
+    `firing` are references of the alert cycles that are attached and fire, oldest first, `FIRING_KEPT` at most;
+    `firing_unkept` is True when more were attached: what is not kept cannot recover, so a person has to release it.
     """
 
     incident_id: str
@@ -104,6 +110,8 @@ class Incident:
     kills: tuple[str, ...] = ()
     needs_human: NeedsHuman | None = None
     watcher: Watcher | None = None
+    firing: tuple[str, ...] = ()
+    firing_unkept: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -6,6 +6,8 @@ reason and what null means; `rollback policy schema` prints that.
 
 from __future__ import annotations
 
+from rollback.core.alert_rules import AlertRule, Guard, Owner, Probing
+from rollback.core.automation_policy import AutomationPolicy
 from rollback.core.feature_policy import (
     PROOF_MARGIN,
     Channel,
@@ -29,6 +31,8 @@ from rollback.core.severity_policy import (
     Gate,
     Mitigation,
     Monitoring,
+    Remind,
+    Returns,
     SeverityPolicy,
     Step,
 )
@@ -37,7 +41,9 @@ __all__ = [
     "FORCE_LIMIT",
     "MITIGATION",
     "PROOF_MARGIN",
+    "AlertRule",
     "Assertion",
+    "AutomationPolicy",
     "Channel",
     "Client",
     "Cohort",
@@ -49,13 +55,18 @@ __all__ = [
     "Flag",
     "Force",
     "Gate",
+    "Guard",
     "Health",
     "Link",
     "Mitigation",
     "Monitoring",
+    "Owner",
     "PagerDuty",
     "PolicyModel",
+    "Probing",
+    "Remind",
     "Request",
+    "Returns",
     "SeverityNames",
     "SeverityPolicy",
     "Step",

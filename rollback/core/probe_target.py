@@ -30,7 +30,8 @@ Status = Annotated[
 _NO_ADDRESS = "must be a full address that begins with https:// or http://"
 
 
-def _is_http(url: str) -> str:
+def is_http(url: str) -> str:
+    """The address, when it is a full one of http(s) without a password in it. Raises ValueError."""
     if any(character.isspace() or not character.isprintable() for character in url):
         raise ValueError("must not contain blanks or control characters")
     try:
@@ -45,7 +46,7 @@ def _is_http(url: str) -> str:
     return url
 
 
-Url = Annotated[str, AfterValidator(_is_http), Field(max_length=2000)]
+Url = Annotated[str, AfterValidator(is_http), Field(max_length=2000)]
 HeaderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", max_length=100)]
 Headers = Mapping[HeaderName, SecretStr | None]
 

@@ -173,6 +173,48 @@ class Force(PolicyModel):
         return self
 
 
+class Returns(PolicyModel):
+    """How often a feature may be on its way back by itself: flapping ends with a person."""
+
+    budget: int = Field(
+        default=2,
+        ge=0,
+        le=100,
+        description=(
+            "How many returns may be begun within `window` by automation, or by somebody who is merely claimed. "
+            "Authenticated people are not limited. 2: when the second one failed, the fix is none. 0: people alone."
+        ),
+    )
+    window: Duration = Field(
+        default=timedelta(days=1), gt=timedelta(0), description="The window. 1d: a day's work on one fault."
+    )
+    cool_down: Duration = Field(
+        default=timedelta(minutes=30),
+        description="How long after the last harm such a return may begin. 30m: faults that come and go show up in it.",
+    )
+
+
+class Remind(PolicyModel):
+    """When a feature that stays off calls its owner."""
+
+    after: tuple[Duration, ...] = Field(
+        default=(timedelta(hours=1), timedelta(hours=4)),
+        max_length=20,
+        description="How long after it went off, rising. 1h, 4h: within a shift. Empty: only `then_every`.",
+    )
+    then_every: Duration | None = Field(
+        default=timedelta(hours=1),
+        ge=timedelta(minutes=5),
+        description="How often after the last of `after`. 1h: being off is no place to stay. Null: never again.",
+    )
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if any(later <= earlier for earlier, later in pairwise(self.after)) or timedelta(0) in self.after:
+            raise ValueError("after must rise, and begin above 0")
+        return self
+
+
 class SeverityPolicy(PolicyModel):
     """Policy of one severity: `critical.yaml`, `high.yaml` or `low.yaml`, or another file that a feature names."""
 
@@ -214,6 +256,8 @@ class SeverityPolicy(PolicyModel):
             "long. Null: never, and `policy lint` asks why."
         ),
     )
+    returns: Returns = Field(default_factory=Returns, description="How often automation may bring it back.")
+    remind: Remind = Field(default_factory=Remind, description="When it calls its owner while it stays off.")
     debugging: tuple[Line, ...] = Field(
         default=(),
         description="What responders do while the feature is off or reduced, in order, from the runbook.",

@@ -26,6 +26,8 @@ FACTS: frozenset[type[Event]] = frozenset(
         e.NoteAdded,
         e.HumanCalled,
         e.WatchHandedOver,
+        e.AlertsAttached,
+        e.AlertsRecovered,
     }
 )
 """Facts on the incident: allowed in every open state, which they leave as it is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import get_args
 
@@ -36,6 +37,7 @@ HELD = st.sampled_from([0, 25, 50, 90, 100])
 AUDIENCE = st.none() | st.integers(0, 100)
 SEVERITIES = st.sampled_from(list(Severity))
 TEXT = st.sampled_from(["x", "y"])
+CYCLES = st.lists(st.sampled_from(["a", "b", "c"]), max_size=3).map(tuple)
 
 EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     e.CaseOpened: st.builds(e.CaseOpened, st.just("sm-2"), st.just("sm"), SEVERITIES, sensitive=st.booleans()),
@@ -71,6 +73,8 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     e.Adopted: st.builds(e.Adopted, st.just("sm-3"), st.just("sm"), EPOCHS, HELD, st.lists(KEYS).map(tuple)),
     e.NoteAdded: st.builds(e.NoteAdded, TEXT),
     e.HumanCalled: st.builds(e.HumanCalled, TEXT),
+    e.AlertsAttached: st.builds(e.AlertsAttached, CYCLES, SEVERITIES, st.just("datadog")),
+    e.AlertsRecovered: st.builds(e.AlertsRecovered, CYCLES),
 }
 """One strategy an event; a resolved case is left alone unless a new one opens."""
 
@@ -118,6 +122,7 @@ class AnyCase(RuleBasedStateMachine):
             return
         check_what_never_falls(before, event, decision.incident)
         check_effects(before, event, decision)
+        check_firing(before, event, decision.incident)
         check_disable(event, decision.incident)
 
     @invariant()
@@ -159,6 +164,7 @@ def check_effects(before: Incident, event: Event, decision: Decision) -> None:
                 assert isinstance(event, e.GatePassed | e.DisableUndone)
                 assert after.severity is not Severity.LOW
                 assert not before.keep_off
+                assert not before.firing, "a step up while an alert fires"
                 assert before.pending_off_since is None
                 is_closed = before.sensitive or before.gate_blind
                 assert not is_closed or before.blind_accepted_by or isinstance(event, e.DisableUndone)
@@ -174,6 +180,14 @@ def check_effects(before: Incident, event: Event, decision: Decision) -> None:
                 assert after.needs_human.what == what
             case _:
                 pass
+
+
+def check_firing(before: Incident, event: Event, after: Incident) -> None:
+    """Only a recovery or a person takes away what fires, and an alert changes nothing else."""
+    if not isinstance(event, e.AlertsRecovered | e.Released):
+        assert set(before.firing) <= set(after.firing)
+    if isinstance(event, e.AlertsAttached | e.AlertsRecovered):
+        assert replace(after, firing=before.firing) == before
 
 
 def check_disable(event: Event, after: Incident) -> None:

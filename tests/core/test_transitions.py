@@ -34,6 +34,8 @@ FACT_NAMES = [
     "NoteAdded",
     "HumanCalled",
     "WatchHandedOver",
+    "AlertsAttached",
+    "AlertsRecovered",
 ]
 
 # Everything else, a line a state: event>state. `DisableCommanded` is accepted in every open state of every severity
@@ -133,6 +135,8 @@ EXAMPLES: list[Event] = [
     e.Adopted("sm-2", "sm", 3, 100, ("kill-3-ab",)),
     e.NoteAdded("text"),
     e.HumanCalled("look"),
+    e.AlertsAttached(("datadog:1",), Severity.CRITICAL, "datadog"),
+    e.AlertsRecovered(("datadog:1",)),
 ]
 
 

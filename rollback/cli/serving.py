@@ -1,0 +1,55 @@
+"""The commands that stay: `serve` receives alerts and answers programs, `watch` asks for alerts instead."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  rollback serve
+  rollback serve --host 0.0.0.0 --port 8443     (behind a proxy that speaks TLS)
+"""
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: any free one.")
+@click.option(
+    "--hand-over", is_flag=True, help="At the end leave what is watched to a successor, instead of retreating."
+)
+def serve(host: str, port: int, hand_over: bool) -> int:
+    """Receive alerts, turn features off by themselves, watch what is exposed, answer programs.
+
+    Runs until SIGTERM or SIGINT. Needs the extra `server`: pip install 'rollback-controller[server]'.
+    """
+    try:
+        from rollback.server.start import run
+    except ImportError as error:
+        from rollback.errors import ConfigurationError
+
+        raise ConfigurationError(
+            f"`rollback serve` needs packages that are not installed ({error.name}).",
+            next="Install them: pip install 'rollback-controller[server]'; or poll instead: rollback watch",
+        ) from error
+    return run(host, port, hand_over=hand_over)
+
+
+@click.command(
+    epilog="""\b
+Example:
+  rollback watch
+"""
+)
+@click.option("--once", is_flag=True, help="Ask each system once, decide, and end.")
+@click.option(
+    "--hand-over", is_flag=True, help="At the end leave what is watched to a successor, instead of retreating."
+)
+def watch(once: bool, hand_over: bool) -> int:
+    """Ask for alerts where nobody can send them (read access is enough); then the same rules as for `serve`.
+
+    Asks what `polls` in automation.yaml names. Runs until SIGTERM or SIGINT.
+    """
+    from rollback.cli.signals import listen
+    from rollback.watching import run
+
+    return run(listen(), click.echo, once=once, hand_over=hand_over)
