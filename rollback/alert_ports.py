@@ -5,7 +5,7 @@ Errors of a port are the types of `rollback.errors`; nothing else leaves an adap
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -118,11 +118,13 @@ class AlertPoller(Protocol):
 
     `poll` gives one `Reading` per monitor that changed or fires; the keys make a second poll of the same state the same
     delivery. Raises `StoreUnreachable` (with `retry_after` when the system asked to wait) and `StoreRefused`.
-    `monitors` describes monitors by id; one that does not exist is left out.
+    `monitors` describes monitors by id; one that does not exist is left out. `remember` names the cycles that were
+    firing when an earlier process ended, so that their recovery is told too.
     """
 
     source: str
 
+    def remember(self, cycles: Iterable[Cycle]) -> None: ...
     def poll(self, now: datetime) -> Sequence[Reading]: ...
     def monitors(self, ids: Sequence[str], now: datetime) -> Sequence[MonitorState]: ...
     def close(self) -> None: ...

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from rollback import automation_bootstrap as adapters
 from rollback import bootstrap, log
+from rollback.alert_ports import Delivery
 from rollback.alerting.acting import Acting, prepared
 from rollback.alerting.desk import Desk, Surroundings
 from rollback.alerting.dispatcher import Dispatcher
@@ -18,16 +19,23 @@ from rollback.alerting.parts import Parts
 from rollback.alerting.probe_guard import ProbeGuard
 from rollback.alerting.routing import Routes
 from rollback.clock import SystemClock
+from rollback.core.alert_rules import PROBES
+from rollback.core.model import Severity
+from rollback.core.probe_alarm import ProbeRule
 from rollback.errors import RollbackError
 from rollback.polling import PollLoop
+from rollback.probing import Prober, has_control
 from rollback.restraint import Restraints, read_restraints
 from rollback.serve_presence import announce, withdraw
 from rollback.supervisor import Supervisor, keeper
 from rollback.words import world_line
 
 if TYPE_CHECKING:
-    from rollback.alert_ports import Inbox, Notice
+    from rollback.alert_ports import Inbox, Kept, Notice
+    from rollback.core.alert_rules import Probing
+    from rollback.core.alerts import Reading
     from rollback.core.automation_policy import AutomationPolicy
+    from rollback.core.policy import FeaturePolicy
     from rollback.core.verdicts import Action
     from rollback.history import History
     from rollback.kill_settings import KillSettings
@@ -48,6 +56,9 @@ class Measures:
 
     def off_written(self, seconds: float) -> None:
         """An off was acknowledged so long after its alert came in."""
+
+    def off_ended(self, result: str) -> None:
+        """`proven`, `not_proven`, or `failed`."""
 
     def stands(self, feature: str, state: str, exposure: int | None, *, needs_human: bool) -> None:
         """Where a feature stands; `exposure` None: not known."""
@@ -103,6 +114,7 @@ class Automation:
     supervisor: Supervisor
     restraints: KnownRestraints
     polls: list[PollLoop]
+    probers: list[Prober]
     sessions: Mapping[str, Session]
 
     @property
@@ -127,7 +139,11 @@ class Automation:
         except OSError as error:
             log.event("presence_not_announced", error=error.strerror or str(error))
         self.supervisor.start()
+        for prober in self.probers:
+            prober.start()
+        firing = self.inbox.firing()
         for poll in self.polls:
+            poll.poller.remember(firing)
             poll.start()
 
     @property
@@ -135,7 +151,8 @@ class Automation:
         """Each thread that must live, and whether it does."""
         desks = {f"desk-{feature}": desk.is_alive for feature, desk in self.dispatcher.desks.items()}
         polls = {f"poll-{poll.poller.source}": poll.is_alive for poll in self.polls}
-        return {**desks, **polls, **self.supervisor.workers}
+        probes = {f"probes-{prober.feature}": prober.is_alive for prober in self.probers}
+        return {**desks, **polls, **probes, **self.supervisor.workers}
 
     def stop(self, seconds: float) -> bool:
         """Ends in the order in which work comes in. False when something did not end in time."""
@@ -161,6 +178,8 @@ class Automation:
     def stop_deciding(self, seconds: float) -> bool:
         """No more polls, then the desks end after what they are doing. False when that took too long."""
         late = [poll for poll in self.polls if not poll.stop(seconds)]
+        for prober in self.probers:
+            prober.stop()
         return self.dispatcher.stop(seconds) and not late
 
     def stop_watching(self, seconds: float) -> bool:
@@ -209,6 +228,7 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
             PollLoop(poller, policy.polls[name].interval, inbox, clock, dispatcher.accept, outbox.tell)
             for name, poller in adapters.pollers(policy, environ, clock).items()
         ],
+        probers=_probers(policies, sessions, inbox, dispatcher.accept),
         sessions=sessions,
     )
 
@@ -226,6 +246,47 @@ def _sessions(policies: Policies) -> dict[str, Session]:
     return sessions
 
 
+def _probers(
+    policies: Policies, sessions: Mapping[str, Session], inbox: Inbox, accept: Callable[[Kept], None]
+) -> list[Prober]:
+    """The continuous probes of the features that want them; one that cannot be probed is said, and hides no other."""
+    found = []
+    for feature, session in sessions.items():
+        policy = policies.features[feature].policy
+        if policy.probing is None or not policy.probing.enabled:
+            continue
+        try:
+            found.append(_prober(session, policy, policy.probing, inbox, accept))
+        except RollbackError as error:
+            log.event("feature_not_probed", feature=feature, error=error.message)
+    return found
+
+
+def _prober(
+    session: Session, policy: FeaturePolicy, probing: Probing, inbox: Inbox, accept: Callable[[Kept], None]
+) -> Prober:
+    _, severity = bootstrap.policies(session, Severity.CRITICAL)
+    probe = bootstrap.probe(session, policy)
+
+    def deliver(reading: Reading) -> None:
+        now = session.clock.now()
+        for kept in inbox.put([Delivery(PROBES, reading.key, now, reading.kind, reading.alerts, reading.why)]):
+            if kept is not None:
+                accept(kept)
+
+    return Prober(
+        policy.feature,
+        probe,
+        ProbeRule(severity.gate.p0, probing.interval, probing.false_alarms_per_year),
+        session.clock,
+        deliver,
+        has_control=has_control(policy.health, probe.unknown),
+        open_cycles=[
+            cycle.cycle for cycle in inbox.firing() if cycle.source == PROBES and cycle.monitor == policy.feature
+        ],
+    )
+
+
 def _acting(session: Session, policy: AutomationPolicy, notify: Callable[[Notice], None], measures: Measures) -> Acting:
     def authentication(source: str) -> str:
         known = policy.sources.get(source)
@@ -236,4 +297,4 @@ def _acting(session: Session, policy: AutomationPolicy, notify: Callable[[Notice
     def probes(until: datetime, agreed: Callable[[], None]) -> None:
         guard.ask(until, agreed)
 
-    return Acting(session, authentication, notify, measures.off_written, probes)
+    return Acting(session, authentication, notify, measures.off_written, measures.off_ended, probes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rollback import log
 from rollback.adapters.alert_sources import PARSERS
 from rollback.adapters.alert_sources.authenticity import authenticity
+from rollback.adapters.alert_sources.test_events import trial_body, trial_headers
 from rollback.adapters.inboxes.group_commit import GroupCommit
 from rollback.adapters.inboxes.sqlite import SqliteInbox
 from rollback.adapters.notifiers.log import LogChannel
@@ -19,12 +19,26 @@ from rollback.notice_ports import Route
 from rollback.notices import Outbox
 
 if TYPE_CHECKING:
+    from rollback.adapters.alert_pollers.http import Headers
     from rollback.adapters.idempotency.port import Idempotency
+    from rollback.adapters.notifiers.sending import Post
     from rollback.alert_ports import AlertPoller, NoticeChannel, Tokens
     from rollback.kill_settings import KillSettings
     from rollback.ports import Clock
 
-__all__ = ["PARSERS", "GroupCommit", "authenticity", "idempotency", "inbox", "outbox", "pollers", "tokens"]
+__all__ = [
+    "PARSERS",
+    "GroupCommit",
+    "authenticity",
+    "idempotency",
+    "inbox",
+    "outbox",
+    "pollers",
+    "post",
+    "tokens",
+    "trial_body",
+    "trial_headers",
+]
 
 
 def inbox(settings: KillSettings, report: Callable[[str], None]) -> SqliteInbox:
@@ -86,6 +100,16 @@ def _channel(name: str, route: NoticeRoute, url: str, environ: Mapping[str, str]
             return WebhookChannel(name, url, clock=clock, secret=secret)
 
 
+def post(what: str, url: str, clock: Clock) -> Post:
+    """A careful POST to one address, which is treated as a secret: for signs of life and test events.
+
+    Raises `ConfigurationError` for an address that may not be used.
+    """
+    from rollback.adapters.notifiers.sending import Post
+
+    return Post(what, url, clock=clock)
+
+
 # -- asking for alerts -----------------------------------------------------------------------------------------------
 
 
@@ -114,9 +138,9 @@ def _poller(name: str, poll: Poll, environ: Mapping[str, str], clock: Clock) -> 
 
     match poll.kind:
         case PollKind.DATADOG:
-            from rollback.adapters.alert_pollers.datadog import DatadogAlertPoller
+            from rollback.adapters.alert_pollers.datadog import DatadogAlertPoller, parse_query
 
-            words, tags = _search(poll.query or "")
+            words, tags = parse_query(poll.query or "")
             return DatadogAlertPoller(
                 name,
                 site=url,
@@ -149,19 +173,12 @@ def _poller(name: str, poll: Poll, environ: Mapping[str, str], clock: Clock) -> 
             return PrometheusAlertPoller(name, url=url, clock=clock, headers=_headers(secrets))
 
 
-def _search(query: str) -> tuple[str, tuple[str, ...]]:
-    """Datadog's monitor search: words of the name, and `tag:name:value`."""
-    tags = tuple(re.findall(r"\btag:(\S+)", query))
-    return " ".join(re.sub(r"\btag:\S+", " ", query).split()), tags
-
-
-def _headers(secrets: Mapping[str, str]) -> Callable[[], Mapping[str, str]]:
+def _headers(secrets: Mapping[str, str]) -> Headers:
     """What a Prometheus or an Alertmanager behind a proxy wants to see."""
-    import base64
+    from rollback.adapters.alert_pollers.http import basic, bearer, nobody
 
     if "bearer" in secrets:
-        return lambda: {"Authorization": f"Bearer {secrets['bearer']}"}
+        return bearer(lambda: secrets["bearer"])
     if "user" in secrets:
-        both = base64.b64encode(f"{secrets['user']}:{secrets['password']}".encode()).decode()
-        return lambda: {"Authorization": f"Basic {both}"}
-    return dict
+        return basic(lambda: secrets["user"], lambda: secrets["password"])
+    return nobody

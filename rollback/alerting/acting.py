@@ -43,7 +43,7 @@ class Acting:
     """Acts for one feature. `session` is warm: its connection to the flag store is kept open by who looks at the flag.
 
     `authentication` says how a source proves itself, for the actor in the record. `notify` tells people and never
-    blocks. `written` gets the seconds from receipt to an acknowledged off. `probes` asks the feature's own probes until
+    blocks. `written` gets the seconds from receipt to an acknowledged off, `ended` how its proof ended. `probes` asks the feature's own probes until
     a time, and calls back when they agree that it is harmed.
     """
 
@@ -51,6 +51,7 @@ class Acting:
     authentication: Callable[[str], str]
     notify: Callable[[Notice], None]
     written: Callable[[float], None] = lambda _seconds: None
+    ended: Callable[[str], None] = lambda _result: None
     probes: Callable[[datetime, Callable[[], None]], None] = lambda _until, _agreed: None
 
     _controller: Controller = field(init=False)
@@ -102,11 +103,14 @@ class Acting:
         def run() -> None:
             request = disabling.Request(self.feature, None, reason, no_wait=False, timeout=TRY_FOR, actor=None)
             try:
-                disabling.turn_off(session, request, output, written)
+                code = disabling.turn_off(session, request, output, written)
+                self.ended("proven" if code == 0 else "not_proven")
             except RollbackError as error:
                 ended.append(f"NOT OFF as far as anybody knows: {error.message}")
+                self.ended("failed")
             except Exception as error:
                 ended.append(f"NOT OFF as far as anybody knows: {type(error).__name__}: {error}")
+                self.ended("failed")
                 log.event("off_failed", feature=self.feature, error=type(error).__name__)
             finally:
                 entered.set()

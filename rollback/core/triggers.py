@@ -98,13 +98,15 @@ def matches(alert: Alert, rule: AlertRule) -> bool:
 
 
 def why_not(alert: Alert, rule: AlertRule) -> str:
-    """Why the rule is not about this alert, in a few words; empty when it is."""
+    """Why the rule is not about this alert, in a few words; empty when it is. A recovery needs source and monitor."""
     if rule.inactive_because:
         return f"the rule is inactive: {rule.inactive_because}"
     if alert.source != rule.source:
         return f"it is about the source {rule.source}"
     if rule.monitors and alert.monitor not in rule.known_monitors:
         return "it is about other monitors"
+    if alert.edge is Edge.RECOVERED:
+        return ""  # senders drop tags and priorities at the end, and a recovery alone does nothing
     missing = sorted(set(rule.tags) - set(alert.tags))
     if missing:
         return f"the alert lacks the tag {missing[0]}"

@@ -1,0 +1,1 @@
+"""Inboxes: where authentic deliveries wait, durably, until they are settled."""

@@ -1,0 +1,141 @@
+"""Alerts as each sender delivers them, to a real server: off once, proven, and explained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import MakeWorld
+from tests.e2e.harness import until
+from tests.e2e.serving import FIRES, OLD, RECOVERS, SECRET, Sent, Serving, datadog, pagerduty, serving, with_alerts
+from tests.e2e.worlds import World, served
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    """A broken feature with rules for every sender."""
+    world = make_world("v2")
+    with_alerts(world.cli.policies)
+    return world
+
+
+@pytest.fixture
+def server(world: World) -> Iterator[Serving]:
+    """A server that is ready."""
+    with serving(world.cli) as running:
+        yield running
+
+
+def is_proven(server: Serving) -> bool:
+    return server.cli.status()["off_proven"] is True and server.cli.status()["state"] == "disabled"
+
+
+@pytest.mark.parametrize("sender", FIRES)
+def test_each_sender_turns_off_once_its_recovery_flips_nothing_and_a_replay_changes_nothing(
+    world: World, server: Serving, sender: str
+) -> None:
+    fired = FIRES[sender]()
+    assert server.send(fired).status_code == 202
+    until(lambda: is_proven(server), what="a proven off")
+    assert served(world.flipt.url) == 0
+    incident, flag, writes = server.cli.status()["incident"], world.flag, world.writes
+
+    assert server.send(RECOVERS[sender]()).status_code == 202
+    until(lambda: "alerts_recovered" in server.names(), what="the recovery")
+    assert server.send(fired).status_code == 202, "the very same request again"
+    until(lambda: server.counted("rollback_duplicate_deliveries_total", source=fired.source) == 1, what="the duplicate")
+
+    assert (world.flag, world.writes) == (flag, writes), "no flip, no second disable"
+    assert server.cli.status()["incident"] == incident
+    assert server.names().count("case_opened") == 1
+    assert server.names().count("disable_commanded") == 1
+    first = server.decisions()[0]
+    assert first["evidence"]["monitor"]
+    assert first["rule"]
+    assert first["why"]
+    server.cli.run("verify").expect(0)
+
+
+def test_during_a_rotation_both_secrets_count_and_a_signature_of_any_is_enough(world: World, server: Serving) -> None:
+    assert server.send(datadog("Recovered", "c-9", secret=OLD)).status_code == 202
+    assert (
+        server.send(pagerduty("incident.resolved", "P9", secrets=("something else entirely", OLD))).status_code == 202
+    )
+    assert world.writes == 0
+
+
+def forged() -> dict[str, Sent]:
+    """Requests that are nobody's, by what is wrong with them."""
+    wrong = "0123456789abcdef-a-guess"
+    signed = pagerduty()
+    return {
+        "no secret": datadog().without("X-Rollback-Secret"),
+        "a wrong secret": datadog(secret=wrong),
+        "a secret cut short": datadog(secret=SECRET[:-1]),
+        "no signature": signed.without("X-PagerDuty-Signature"),
+        "a signature by another secret": pagerduty(secrets=(wrong,)),
+        "a signature of another body": Sent("pagerduty", signed.body.replace(b"P1", b"P2"), signed.headers),
+        "the secret of another way": Sent("alertmanager", signed.body, {"X-Rollback-Secret": SECRET}),
+        "oversized": Sent("datadog", b" " * (2 * 1024 * 1024), datadog().headers),
+        "an unknown sender": Sent("nobody", datadog().body, datadog().headers),
+    }
+
+
+def test_no_forged_oversized_or_unsigned_request_changes_anything_and_each_is_counted(
+    world: World, server: Serving
+) -> None:
+    before = world.flag
+    requests = forged()
+    for name, request in requests.items():
+        answer = server.send(request)
+        assert 400 <= answer.status_code < 500, name
+        assert SECRET not in answer.text
+        assert len(answer.content) < 1000
+    assert server.counted("rollback_receiver_refused_total") == len(requests)
+    assert server.counted("rollback_deliveries_total") == 0
+    assert (world.flag, world.writes) == (before, 0)
+    assert server.cli.status()["state"] == "normal"
+
+
+def test_a_test_notification_is_answered_recorded_and_does_nothing(world: World, server: Serving) -> None:
+    body = json.dumps(
+        {"event": {"id": "01", "event_type": "pagey.ping", "resource_type": "pagey", "data": {}}}
+    ).encode()
+    signed = pagerduty()
+    import hashlib
+    import hmac
+
+    signature = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    assert server.send(Sent(signed.source, body, {"X-PagerDuty-Signature": f"v1={signature}"})).status_code == 202
+    until(lambda: server.counted("rollback_deliveries_total", kind="test") == 1, what="the test")
+    assert world.writes == 0
+
+
+def test_what_is_not_understood_is_kept_for_reading_and_told(world: World, server: Serving) -> None:
+    assert server.send(Sent("datadog", b'{"title": "[Triggered] it burns"}', datadog().headers)).status_code == 202
+    told = server.running.said("was not understood")
+    assert "datadog" in told
+    assert world.writes == 0
+
+
+def test_an_old_alert_is_recorded_and_told_and_not_acted_on(world: World, server: Serving) -> None:
+    assert server.send(datadog(**{"$DATE": "1700000000000", "$LAST_UPDATED": "1700000000000"})).status_code == 202
+    until(lambda: server.decisions() != [], what="the decision")
+    assert server.decisions()[0]["action"] == "tell"
+    assert world.writes == 0
+    assert served(world.flipt.url) > 0
+
+
+def test_the_server_ends_politely_and_its_successor_finds_everything_settled(world: World, server: Serving) -> None:
+    server.send(datadog())
+    until(lambda: is_proven(server), what="a proven off")
+    assert server.stop() == 0
+    writes = world.writes
+    with serving(world.cli) as successor:
+        assert successor.send(datadog()).status_code == 202
+        assert world.writes == writes
+        assert successor.cli.status()["state"] == "disabled"
