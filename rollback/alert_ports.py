@@ -50,7 +50,8 @@ class Kept(Delivery):
 class Cycle:
     """What the inbox knows of one alert cycle of one source. Times are the sender's; None: that edge was never seen.
 
-    `decided` is True once the firing of this cycle was decided on for good; it firing again later is a repeated notice.
+    `decided` are the features, sorted, that decided on its firing for good, each with the rank of the worst severity it
+    decided under: firing again later is a repeated notice for them, unless it has become worse.
     `is_firing` follows from the latest edge by the sender's time, so that order of arrival does not matter.
     """
 
@@ -59,7 +60,11 @@ class Cycle:
     cycle: str
     fired_at: datetime | None = None
     recovered_at: datetime | None = None
-    decided: bool = False
+    decided: tuple[tuple[str, int], ...] = ()
+
+    def decided_rank(self, feature: str) -> int:
+        """The rank of the worst severity under which the feature decided on it; -1: it has not."""
+        return dict(self.decided).get(feature, -1)
 
     @property
     def is_firing(self) -> bool:
@@ -76,7 +81,8 @@ class Inbox(Protocol):
     `settle` ends deliveries with the words for the record; `set_aside` ends one that cannot be processed.
     `pending` gives what is not ended, oldest first.
     `see` folds the edges of alerts into their cycles and returns the cycles as they are then, in the same order;
-    folding the same edge twice, or in another order, gives the same cycle. `decided` marks cycles as decided.
+    folding the same edge twice, or in another order, gives the same cycle. `decided` marks a cycle as decided by one
+    feature under a severity of this rank (`Severity.rank`); the worst one stays.
     `reserve_off` takes one of `limit` places in a window that began at `since` for turning `feature` off by itself, and
     is False when none is left (invariant 15); a feature that holds a place in the window needs no second one.
     `count` adds to a named counter that survives restarts; `counts` gives all of them.
@@ -89,7 +95,7 @@ class Inbox(Protocol):
     def settle(self, outcomes: Mapping[int, str], at: datetime) -> None: ...
     def set_aside(self, number: int, why: str, at: datetime) -> None: ...
     def see(self, alerts: Sequence[Alert]) -> list[Cycle]: ...
-    def decided(self, cycles: Sequence[Cycle]) -> None: ...
+    def decided(self, feature: str, cycles: Sequence[tuple[Cycle, int]]) -> None: ...
     def firing(self) -> list[Cycle]: ...
     def reserve_off(self, feature: str, at: datetime, since: datetime, limit: int) -> bool: ...
     def count(self, name: str, by: int = 1) -> None: ...

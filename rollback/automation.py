@@ -22,16 +22,19 @@ from rollback.clock import SystemClock
 from rollback.core.alert_rules import PROBES
 from rollback.core.model import Severity
 from rollback.core.probe_alarm import ProbeRule
+from rollback.credentials import with_credentials
 from rollback.errors import RollbackError
 from rollback.polling import PollLoop
 from rollback.probing import Prober, has_control
 from rollback.restraint import Restraints, read_restraints
 from rollback.serve_presence import announce, withdraw
+from rollback.silence import arming_loop
 from rollback.supervisor import Supervisor, keeper
 from rollback.words import world_line
 
 if TYPE_CHECKING:
     from rollback.alert_ports import Inbox, Kept, Notice
+    from rollback.arming import ArmingLoop
     from rollback.core.alert_rules import Probing
     from rollback.core.alerts import Reading
     from rollback.core.automation_policy import AutomationPolicy
@@ -59,6 +62,9 @@ class Measures:
 
     def off_ended(self, result: str) -> None:
         """`proven`, `not_proven`, or `failed`."""
+
+    def armed(self, feature: str, is_armed: bool) -> None:
+        """Whether an alert could turn the feature off."""
 
     def stands(self, feature: str, state: str, exposure: int | None, *, needs_human: bool) -> None:
         """Where a feature stands; `exposure` None: not known."""
@@ -112,6 +118,7 @@ class Automation:
     outbox: Outbox
     dispatcher: Dispatcher
     supervisor: Supervisor
+    arming: ArmingLoop
     restraints: KnownRestraints
     polls: list[PollLoop]
     probers: list[Prober]
@@ -139,6 +146,7 @@ class Automation:
         except OSError as error:
             log.event("presence_not_announced", error=error.strerror or str(error))
         self.supervisor.start()
+        self.arming.start()
         for prober in self.probers:
             prober.start()
         firing = self.inbox.firing()
@@ -152,7 +160,7 @@ class Automation:
         desks = {f"desk-{feature}": desk.is_alive for feature, desk in self.dispatcher.desks.items()}
         polls = {f"poll-{poll.poller.source}": poll.is_alive for poll in self.polls}
         probes = {f"probes-{prober.feature}": prober.is_alive for prober in self.probers}
-        return {**desks, **polls, **probes, **self.supervisor.workers}
+        return {**desks, **polls, **probes, **self.supervisor.workers, "arming": self.arming.is_alive}
 
     def stop(self, seconds: float) -> bool:
         """Ends in the order in which work comes in. False when something did not end in time."""
@@ -177,14 +185,18 @@ class Automation:
 
     def stop_deciding(self, seconds: float) -> bool:
         """No more polls, then the desks end after what they are doing. False when that took too long."""
-        late = [poll for poll in self.polls if not poll.stop(seconds)]
+        for poll in self.polls:
+            poll.ask_to_stop()
         for prober in self.probers:
             prober.stop()
-        return self.dispatcher.stop(seconds) and not late
+        well = self.dispatcher.stop(seconds)
+        late = [poll for poll in self.polls if not poll.stop(1.0)]
+        return well and not late
 
     def stop_watching(self, seconds: float) -> bool:
         """What is watched here retreats, or is handed over. False when that took too long."""
-        well = self.supervisor.stop(seconds)
+        well = self.arming.stop(seconds)
+        well = self.supervisor.stop(seconds) and well
         withdraw(self.settings.journal)
         self.restraints.stop()
         self.history.feed()
@@ -198,7 +210,7 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
     from rollback.policy_files import load_policies
 
     measures = measures or Measures()
-    environ, clock = bootstrap.environment(), SystemClock()
+    environ, clock = with_credentials(bootstrap.environment()), SystemClock()
     settings, history = bootstrap.open_history(lambda text: log.event("warned", text=text))
     policies = load_policies(settings.policies, environ)
     policy = policies.automation
@@ -213,7 +225,8 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
         feature: Desk(feature, rules[feature], around, _acting(session, policy, outbox.tell, measures))
         for feature, session in sessions.items()
     }
-    dispatcher = Dispatcher(inbox, clock, history, Routes(rules), desks, parts, outbox.tell)
+    arming = arming_loop(settings, policies, sessions, inbox, clock, outbox.tell, measures.armed)
+    dispatcher = Dispatcher(inbox, clock, history, Routes(rules), desks, parts, outbox.tell, arming.heard_delivery)
     return Automation(
         settings=settings,
         policies=policies,
@@ -223,6 +236,7 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
         outbox=outbox,
         dispatcher=dispatcher,
         supervisor=Supervisor({f: keeper(session, outbox.tell, measures) for f, session in sessions.items()}),
+        arming=arming,
         restraints=restraints,
         polls=[
             PollLoop(poller, policy.polls[name].interval, inbox, clock, dispatcher.accept, outbox.tell)

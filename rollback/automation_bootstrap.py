@@ -19,7 +19,7 @@ from rollback.notice_ports import Route
 from rollback.notices import Outbox
 
 if TYPE_CHECKING:
-    from rollback.adapters.alert_pollers.http import Headers
+    from rollback.adapters.careful_http import Headers
     from rollback.adapters.idempotency.port import Idempotency
     from rollback.adapters.notifiers.sending import Post
     from rollback.alert_ports import AlertPoller, NoticeChannel, Tokens
@@ -175,7 +175,7 @@ def _poller(name: str, poll: Poll, environ: Mapping[str, str], clock: Clock) -> 
 
 def _headers(secrets: Mapping[str, str]) -> Headers:
     """What a Prometheus or an Alertmanager behind a proxy wants to see."""
-    from rollback.adapters.alert_pollers.http import basic, bearer, nobody
+    from rollback.adapters.careful_http import basic, bearer, nobody
 
     if "bearer" in secrets:
         return bearer(lambda: secrets["bearer"])

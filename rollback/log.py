@@ -1,12 +1,14 @@
 """Structured logs of what the program does, one event name per fact; for those who debug the program, not the incident.
 
-Off unless `rollback --verbose` asked for it: then to standard error, as JSON when that is no terminal. Until then
-`event` costs one comparison, and structlog is not even imported: the kill path counts milliseconds.
+Off unless `rollback --verbose` or `rollback serve` turned it on: then to standard error, as JSON when that is no
+terminal. Until then `event` costs one comparison, and structlog is not even imported: the kill path counts
+milliseconds.
 """
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import Any
 
 _logger: Any = None
@@ -31,6 +33,7 @@ def configure() -> None:
 
 
 def event(name: str, **facts: object) -> None:
-    """Logs one fact. Callers give no secrets and no content of answers."""
+    """Logs one fact. Callers give no secrets and no content of answers. A log that cannot be written stops nothing."""
     if _logger is not None:
-        _logger.info(name, **facts)
+        with suppress(OSError, ValueError):  # the pipe to whoever reads it may be gone
+            _logger.info(name, **facts)

@@ -50,8 +50,12 @@ class PollLoop:
         """Whether it still asks."""
         return self._thread is not None and self._thread.is_alive()
 
+    def ask_to_stop(self) -> None:
+        """Ends after the poll that is under way."""
+        self._stop.set()
+
     def stop(self, seconds: float) -> bool:
-        """Ends after the poll that is under way. False when that took too long."""
+        """Waits for its end. False when that took too long."""
         self._stop.set()
         if self._thread is not None:
             self._thread.join(seconds)

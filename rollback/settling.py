@@ -87,7 +87,7 @@ class _Settling:
 
     def run(self) -> None:
         incident = self.controller.incident
-        if incident is not None and _watch_is_over(incident):
+        if incident is not None and watch_is_over(incident):
             self._stop_watching(incident)
         now = self.session.clock.now()
         found = unfinished(self.session.history.entries(self.session.feature).entries)
@@ -200,7 +200,7 @@ class _Settling:
             prover.close()
 
 
-def _watch_is_over(incident: Incident) -> bool:
+def watch_is_over(incident: Incident) -> bool:
     """A case that needs a watcher, and whose watcher is known to be dead."""
     watched = incident.state in (State.VERIFYING, State.RAMPING, State.MONITORING)
     return watched and incident.watcher is not None and is_alive(incident.watcher) is False

@@ -6,6 +6,7 @@ also keeps its connection warm for the next kill.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -27,7 +28,7 @@ from rollback.errors import PolicyRefused, RollbackError
 from rollback.incident_codec import incident_from_json
 from rollback.lowering import carry_out
 from rollback.raising import FlagView, let_in, next_kill, view
-from rollback.settling import settle
+from rollback.settling import settle, watch_is_over
 
 if TYPE_CHECKING:
     from rollback.session import Session
@@ -136,7 +137,7 @@ class Keeper:
             self._put_right(incident, what)
         elif incident.state is State.MONITORING and incident.watcher is None:
             self._take_over()
-        elif now - self._settled >= SETTLE_EVERY and not self._is_watching():
+        elif (now - self._settled >= SETTLE_EVERY or watch_is_over(incident)) and not self._is_watching():
             self._settled = now
             settle(self.session, self._controller, lambda: bootstrap.prover(self.session), self._say, spare=SPARED)
         self._remind(incident)
@@ -253,7 +254,8 @@ class Supervisor:
         """What is watched retreats, or is handed over. False when that took too long."""
         for keeper in self.keepers.values():
             keeper.ask_to_stop(hand_over=self.hand_over)
-        late = [feature for feature, keeper in self.keepers.items() if not keeper.join(seconds)]
+        until = time.monotonic() + seconds
+        late = [one for one, keeper in self.keepers.items() if not keeper.join(max(0.0, until - time.monotonic()))]
         return not late
 
 

@@ -43,8 +43,8 @@ class Acting:
     """Acts for one feature. `session` is warm: its connection to the flag store is kept open by who looks at the flag.
 
     `authentication` says how a source proves itself, for the actor in the record. `notify` tells people and never
-    blocks. `written` gets the seconds from receipt to an acknowledged off, `ended` how its proof ended. `probes` asks the feature's own probes until
-    a time, and calls back when they agree that it is harmed.
+    blocks. `written` gets the seconds from receipt to an acknowledged off, `ended` how its proof ended. `probes` asks
+    the feature's own probes until a time, and calls back when they agree that it is harmed.
     """
 
     session: Session
@@ -76,7 +76,7 @@ class Acting:
         """
         actor = Actor(f"alert-{alert.source}"[:64], authenticated=self.authentication(alert.source))
         reason = redact(f"{verdict.rule}: {alert.source} monitor {alert.monitor}: {alert.title}".rstrip(": "), 300)
-        output = LogOutput(self.feature)
+        output = LogOutput(self.feature, lambda text: self._tell_trouble(kept, text))
         try:
             if verdict.action is Action.TURN_OFF:
                 return self._turn_off(replace(self.session, actor=actor, warn=output.warn), reason, kept, output)
@@ -118,6 +118,15 @@ class Acting:
         Thread(target=run, name=f"off-{self.feature}", daemon=True).start()
         entered.wait()
         return ended[0] if ended else ""
+
+    def _tell_trouble(self, kept: Kept, text: str) -> None:
+        """At the first trouble, not when trying ends: a person may be faster by hand."""
+        lines = (
+            f"{self.session.reference.name}: an alert turns it off, and the flag store does not take the off: {text}",
+            f"By hand: rollback runbook {self.feature}. It is tried again by itself.",
+        )
+        told = "\n".join(redact(line) for line in lines)
+        self.notify(Notice(f"{self.feature}:{kept.number}:trouble", self.feature, None, "call", told, "responder"))
 
     def _reduce(self, command: Command) -> None:
         incident = command.controller.incident

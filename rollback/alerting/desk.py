@@ -105,11 +105,15 @@ class Desk:
         """Whether it still works."""
         return self._thread is not None and self._thread.is_alive()
 
-    def stop(self, seconds: float) -> bool:
-        """Ends after what it is doing; what waits stays in the inbox. False when that took too long."""
+    def ask_to_stop(self) -> None:
+        """Ends after what it is doing; what waits stays in the inbox."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+
+    def stop(self, seconds: float) -> bool:
+        """Waits for its end. False when that took too long."""
+        self.ask_to_stop()
         if self._thread is not None:
             self._thread.join(seconds)
         return not self.is_alive
@@ -187,19 +191,25 @@ class Desk:
         inbox = self.around.inbox
         cycles = inbox.see([item.alert for item in items])
         case = self.doing.case()
-        known: set[tuple[str, str, str]] = set()
+        known: dict[tuple[str, str, str], int] = {}
         decisions: list[tuple[Item, Verdict]] = []
         for item, cycle in zip(items, cycles, strict=True):
-            is_new = not cycle.decided and (cycle.source, cycle.monitor, cycle.cycle) not in known
+            key = (cycle.source, cycle.monitor, cycle.cycle)
+            is_new = max(cycle.decided_rank(self.feature), known.get(key, -1)) < self._rank(item.alert)
             verdict = triggers.decide_rules(item.alert, self.rules, self._situation(item, cycle, is_new, case))
             if verdict.action in ACTING:
                 verdict = self._acted(item, verdict)
                 case = self.doing.case()
-            if verdict.decides:
-                known.add((cycle.source, cycle.monitor, cycle.cycle))
+            if verdict.decides and verdict.severity is not None:
+                known[key] = max(verdict.severity.rank, known.get(key, -1))
             self._remember(item, cycle)
             decisions.append((item, verdict))
         self._write_down(decisions, cycles)
+
+    def _rank(self, alert: Alert) -> int:
+        """How severe the deciding rule is: a cycle that has become worse counts as new. Without a rule: as low."""
+        rules = triggers.ranked(alert, self.rules)
+        return rules[0].severity.rank if rules and rules[0].severity is not None else 0
 
     def _situation(self, item: Item, cycle: Cycle, is_new: bool, case: Incident | None) -> Situation:
         alert, now = item.alert, self.around.clock.now()
@@ -300,9 +310,13 @@ class Desk:
             kept = [verdict for _, verdict in decisions if verdict.attaches]
             self.doing.attach(list(dict.fromkeys(attached)), list(dict.fromkeys(recovered)), kept)
         self.doing.record(decisions)
-        final = [cycle for (_, verdict), cycle in zip(decisions, cycles, strict=True) if verdict.decides]
+        final = [
+            (cycle, verdict.severity.rank)
+            for (_, verdict), cycle in zip(decisions, cycles, strict=True)
+            if verdict.decides and verdict.severity is not None
+        ]
         if final:
-            self.around.inbox.decided(final)
+            self.around.inbox.decided(self.feature, final)
         for item, verdict in decisions:
             self.around.decided(verdict.action)
             if verdict.tell is not Urgency.RECORD:

@@ -5,6 +5,7 @@ A critical alert overtakes a storm by its own desk: what concerns no feature is 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Condition, Thread
@@ -93,12 +94,19 @@ class Dispatcher:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        late = [feature for feature, desk in self.desks.items() if not desk.stop(seconds)]
+        until = time.monotonic() + seconds
+
+        def left() -> float:
+            return max(0.0, until - time.monotonic())
+
+        for desk in self.desks.values():
+            desk.ask_to_stop()
+        late = [feature for feature, desk in self.desks.items() if not desk.stop(left())]
         well = not late
         if self._thread is not None:
-            self._thread.join(seconds)
+            self._thread.join(left())
             well = well and not self._thread.is_alive()
-        return self.parts.stop(seconds) and well
+        return self.parts.stop(max(1.0, left())) and well
 
     def _again(self, kept: Kept) -> None:
         """What an earlier process began and did not end; what ends every process that begins it is poison."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rollback import log
 
 
 class LogOutput:
-    """An `Output` that logs. `lines` keeps what was said, for whoever tells people."""
+    """An `Output` that logs. `lines` keeps what was said; `on_warn` hears each warning, for whoever tells people."""
 
     as_json = False
     is_terminal = False
     columns: int | None = None
 
-    def __init__(self, feature: str) -> None:
+    def __init__(self, feature: str, on_warn: Callable[[str], None] = lambda _text: None) -> None:
         self._feature = feature
+        self._on_warn = on_warn
         self._warned: set[str] = set()
         self.lines: list[str] = []
 
@@ -30,6 +31,7 @@ class LogOutput:
         if text not in self._warned:
             self._warned.add(text)
             log.event("warned", feature=self._feature, text=text)
+            self._on_warn(text)
 
     def live(self, text: str) -> None:
         """Nobody watches a line move."""

@@ -71,7 +71,8 @@ class Parts:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def _run(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rollback.cli.options import actor_option, dry_run_option, json_option, reason_option
+from rollback.cli.options import actor_option, dry_run_option, has_server, json_option, reason_option
 
 
 @click.command(
@@ -29,6 +29,19 @@ def open_case(
 
     low: stays on, nothing touches the flag. high: stays on, reduced as the policy says.
     """
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change(
+            "open",
+            feature,
+            actor=actor,
+            dry_run=dry_run,
+            as_json=as_json,
+            severity=severity,
+            sensitive=sensitive,
+            reason=reason,
+        )
     from rollback.cli.screen import Screen
     from rollback.commands.cases import Command
 
@@ -50,6 +63,12 @@ Example:
 @json_option
 def raise_severity(feature: str, severity: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Raise the severity of FEATURE's open case, and act on it. Only a person lowers one, and only while it is on."""
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change(
+            "raise", feature, actor=actor, dry_run=dry_run, as_json=as_json, severity=severity, reason=reason
+        )
     from rollback.cli.screen import Screen
     from rollback.commands.cases import Command
 
@@ -70,6 +89,12 @@ Example:
 @json_option
 def fix(feature: str, commit: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Record that the fix COMMIT was deployed for FEATURE's open case. Evidence belongs to a fix."""
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change(
+            "fix", feature, actor=actor, dry_run=dry_run, as_json=as_json, commit=commit, reason=reason
+        )
     from rollback.cli.screen import Screen
     from rollback.commands.cases import Command
 
@@ -89,6 +114,10 @@ Example:
 @json_option
 def note(feature: str, text: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Keep TEXT for the record of FEATURE. No private data: it is cut and redacted."""
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change("note", feature, actor=actor, dry_run=dry_run, as_json=as_json, text=text)
     from rollback.cli.screen import Screen
     from rollback.commands.cases import Command
 
@@ -108,6 +137,10 @@ Example:
 @json_option
 def adopt(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Take over a case that another machine left on FEATURE's flag, known by its marker."""
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change("adopt", feature, actor=actor, dry_run=dry_run, as_json=as_json, reason=reason)
     from rollback.cli.screen import Screen
     from rollback.commands.cases import Command
 
@@ -128,6 +161,10 @@ Example:
 @json_option
 def keep_off(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Keep FEATURE off until somebody lifts it with `release`: no return may start."""
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change("keep-off", feature, actor=actor, dry_run=dry_run, as_json=as_json, reason=reason)
     from rollback.cli.screen import Screen
     from rollback.commands.cases import Command
 
@@ -147,6 +184,10 @@ Example:
 @json_option
 def release(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Lift `keep-off`, and accept the flag as others have edited it meanwhile (the difference is shown)."""
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change("release", feature, actor=actor, dry_run=dry_run, as_json=as_json, reason=reason)
     from rollback.cli.screen import Screen
     from rollback.commands.cases import Command
 

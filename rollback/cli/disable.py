@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rollback.cli.options import actor_option, dry_run_option, json_option, reason_option
+from rollback.cli.options import actor_option, dry_run_option, has_server, json_option, reason_option
 
 
 @click.command(
@@ -45,11 +45,30 @@ def disable(
     Nothing delays this: no approval, no budget, no probe, no other case, no broken ledger. Exit 0: proven. Exit 5: done
     but not proven, or sent and not settled. Exit 6: the flag store is out of reach or refused; nothing changed.
     """
-    from rollback.cli.screen import Screen
-    from rollback.commands.disabling import Request, run
 
-    if reason:
-        from rollback.redaction import redact
+    def here() -> int:
+        from rollback.cli.screen import Screen
+        from rollback.commands.disabling import Request, run
 
-        reason = redact(reason)
-    return run(Request(feature, flag, reason, no_wait, timeout, actor, dry_run), Screen(as_json=as_json))
+        why = reason
+        if why:
+            from rollback.redaction import redact
+
+            why = redact(why)
+        return run(Request(feature, flag, why, no_wait, timeout, actor, dry_run), Screen(as_json=as_json))
+
+    if not has_server():
+        return here()
+    from rollback.cli import remote
+
+    return remote.disable(
+        feature,
+        flag,
+        reason=reason,
+        no_wait=no_wait,
+        timeout=timeout,
+        actor=actor,
+        dry_run=dry_run,
+        as_json=as_json,
+        here=here,
+    )

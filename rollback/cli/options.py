@@ -38,3 +38,12 @@ def reason_option(*, required: bool) -> Callable[[F], F]:
         return click.option("--reason", metavar="TEXT", required=True, help="Why, for the record.")
     note = "Why, for the record; asked for later when it is not given."
     return click.option("--reason", metavar="TEXT", default="", help=note)
+
+
+def has_server() -> bool:
+    """Whether ROLLBACK_SERVER says that commands go to a server; whether rightly, is for `rollback.cli.remote`."""
+    import os
+
+    from rollback.environment import lookup, read_dotenv
+
+    return "ROLLBACK_SERVER" in lookup(os.environ, read_dotenv(".env", os.environ))

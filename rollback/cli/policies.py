@@ -73,7 +73,7 @@ def show(feature: str, as_json: bool) -> int:
 
 
 @policy.command()
-@click.argument("which", type=click.Choice(["feature", "severity"]), required=False)
+@click.argument("which", type=click.Choice(["feature", "severity", "automation"]), required=False)
 @click.option("--write", metavar="FOLDER", type=click.Path(), help="Write the schema files into FOLDER instead.")
 @json_option
 def schema(which: str | None, write: str | None, as_json: bool) -> int:
@@ -99,3 +99,30 @@ def diagram(as_json: bool) -> int:
 
     click.echo(json.dumps({"markdown": states_page(), "exit": 0}) if as_json else states_page(), nl=as_json)
     return 0
+
+
+@policy.command(
+    epilog="""\b
+Examples:
+  rollback history sm --json > incident.json
+  rollback policy replay incident.json --feature sm
+  rollback policy replay outage.csv --feature sm --compare ../stricter-policies
+"""
+)
+@click.argument("file", type=click.Path())
+@click.option("--feature", required=True, metavar="FEATURE", help="The feature whose incident it is.")
+@click.option("--policies", metavar="FOLDER", type=click.Path(), help="The policies to replay. Default: yours.")
+@click.option("--compare", metavar="FOLDER", type=click.Path(), help="Other policies, for the same recording.")
+@json_option
+def replay(file: str, feature: str, policies: str | None, compare: str | None, as_json: bool) -> int:
+    """Run a recorded incident through a policy: what would have happened when, beside what was done.
+
+    FILE is an export of the history, CSV, or JSON lines; docs/replay.md has the columns. Touches nothing.
+    """
+    from rollback import bootstrap
+    from rollback.cli.screen import Screen
+    from rollback.commands.replaying import Request, run
+    from rollback.kill_settings import read_settings
+
+    folder = policies or read_settings(os.environ, forgiving=True).policies
+    return run(Request(file, feature, folder, compare), Screen(as_json=as_json), bootstrap.environment())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from rollback.cli.options import json_option
+from rollback.cli.options import has_server, json_option
 
 
 @click.command(
@@ -24,12 +24,20 @@ def status(feature: str | None, flag: str | None, as_json: bool) -> int:
     Exit 0 also when the ledger is broken; exit 2 when the flag does not exist (its exposure is unknown, never off);
     exit 6 when the flag store does not answer.
     """
-    from rollback.cli.screen import Screen
-    from rollback.commands.standing import show_all, show_one
 
-    if feature is None and flag is None:
-        return show_all(Screen(as_json=as_json))
-    return show_one(feature, flag, Screen(as_json=as_json))
+    def here() -> int:
+        from rollback.cli.screen import Screen
+        from rollback.commands.standing import show_all, show_one
+
+        if feature is None and flag is None:
+            return show_all(Screen(as_json=as_json))
+        return show_one(feature, flag, Screen(as_json=as_json))
+
+    if not has_server():
+        return here()
+    from rollback.cli import remote
+
+    return remote.status(feature, flag, as_json=as_json, here=here)
 
 
 @click.command(
@@ -52,6 +60,10 @@ Examples:
 @json_option
 def history(feature: str | None, form: str, incident: str | None, as_json: bool) -> int:
     """The record of FEATURE, or of everything: every intent, transition and outcome, in order."""
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.history(feature, "json" if as_json else form, incident, as_json=as_json)
     from rollback.cli.screen import Screen
     from rollback.commands.record import show_history
 
@@ -72,6 +84,10 @@ def verify(flags: bool, as_json: bool) -> int:
 
     Exit 0: it verifies. Exit 7: it does not.
     """
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.verify(flags, as_json=as_json)
     from rollback.cli.screen import Screen
     from rollback.commands.record import show_verification
 

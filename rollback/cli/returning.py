@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rollback.cli.options import actor_option, dry_run_option, json_option, reason_option
+from rollback.cli.options import actor_option, dry_run_option, has_server, json_option, reason_option
 
 if TYPE_CHECKING:
     from rollback.commands.returning import Request
@@ -53,6 +53,22 @@ def enable(
     Exit 0: back (or nothing to do). Exit 3: the case forbids it. Exit 4: not healthy, not enough evidence, or somebody
     disabled it meanwhile. Exit 130: interrupted; what was raised is down again.
     """
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change(
+            "enable",
+            feature,
+            actor=actor,
+            dry_run=dry_run,
+            as_json=as_json,
+            reason=reason,
+            fix=fix,
+            until=until,
+            force=force,
+            force_for=force_for,
+            accept_blind=accept_blind,
+        )
     from rollback.commands.returning import Request
 
     return _run(
@@ -88,10 +104,16 @@ def ci(feature: str, fix: str, reason: str, actor: str | None, dry_run: bool, as
 
     Exit 0: monitored, or no open case. Exit 4: the fix does not fix, or not enough evidence. Others as for `enable`.
     """
+    why = reason or f"fix {fix} was deployed"
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change(
+            "enable", feature, actor=actor, dry_run=dry_run, as_json=as_json, reason=why, fix=fix, pipeline=True
+        )
     from rollback.commands.returning import Request
 
-    why = reason or f"fix {fix} was deployed"
-    return _run(as_json, Request(feature, why, fix=fix, actor=actor, dry_run=dry_run, plain=True))
+    return _run(as_json, Request(feature, why, fix=fix, actor=actor, dry_run=dry_run, plain=True, pipeline=True))
 
 
 @click.command(
@@ -110,6 +132,10 @@ def false_alarm(feature: str, reason: str, actor: str | None, dry_run: bool, as_
 
     Needs an authenticated person (your own account), and a gate that is not blind.
     """
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change("false-alarm", feature, actor=actor, dry_run=dry_run, as_json=as_json, reason=reason)
     from rollback.commands.returning import Request
 
     return _run(as_json, Request(feature, reason, actor=actor, dry_run=dry_run, false_alarm=True))
@@ -128,6 +154,10 @@ Example:
 @json_option
 def undo(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Take a wrong disable back: within 10 minutes, by the same person, then watched like any return."""
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change("undo", feature, actor=actor, dry_run=dry_run, as_json=as_json, reason=reason)
     from rollback.commands.returning import Request
 
     return _run(as_json, Request(feature, reason, actor=actor, dry_run=dry_run, undo=True))
@@ -146,6 +176,10 @@ Example:
 @json_option
 def close(feature: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
     """Check a low-severity case while FEATURE stays on, monitor it, and close it. The flag is never touched."""
+    if has_server():
+        from rollback.cli import remote
+
+        return remote.change("close", feature, actor=actor, dry_run=dry_run, as_json=as_json, reason=reason)
     from rollback.commands.returning import Request
 
     return _run(as_json, Request(feature, reason, actor=actor, dry_run=dry_run, low_only=True))

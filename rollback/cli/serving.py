@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
 import click
+
+from rollback.cli.options import json_option
 
 
 @click.command(
@@ -17,7 +22,8 @@ Examples:
 @click.option(
     "--hand-over", is_flag=True, help="At the end leave what is watched to a successor, instead of retreating."
 )
-def serve(host: str, port: int, hand_over: bool) -> int:
+@json_option
+def serve(host: str, port: int, hand_over: bool, as_json: bool) -> int:
     """Receive alerts, turn features off by themselves, watch what is exposed, answer programs.
 
     Runs until SIGTERM or SIGINT. Needs the extra `server`: pip install 'rollback-controller[server]'.
@@ -31,7 +37,7 @@ def serve(host: str, port: int, hand_over: bool) -> int:
             f"`rollback serve` needs packages that are not installed ({error.name}).",
             next="Install them: pip install 'rollback-controller[server]'; or poll instead: rollback watch",
         ) from error
-    return run(host, port, hand_over=hand_over)
+    return run(_say(as_json, "Ready: listening on "), host, port, hand_over=hand_over)
 
 
 @click.command(
@@ -44,7 +50,8 @@ Example:
 @click.option(
     "--hand-over", is_flag=True, help="At the end leave what is watched to a successor, instead of retreating."
 )
-def watch(once: bool, hand_over: bool) -> int:
+@json_option
+def watch(once: bool, hand_over: bool, as_json: bool) -> int:
     """Ask for alerts where nobody can send them (read access is enough); then the same rules as for `serve`.
 
     Asks what `polls` in automation.yaml names. Runs until SIGTERM or SIGINT.
@@ -52,4 +59,16 @@ def watch(once: bool, hand_over: bool) -> int:
     from rollback.cli.signals import listen
     from rollback.watching import run
 
-    return run(listen(), click.echo, once=once, hand_over=hand_over)
+    return run(listen(), _say(as_json, "Watching: "), once=once, hand_over=hand_over)
+
+
+def _say(as_json: bool, last: str) -> Callable[[str], None]:
+    """Lines for people; or, once it is ready, all of them as one JSON document. `last` is how the last one begins."""
+    said: list[str] = []
+
+    def collect(text: str) -> None:
+        said.append(text)
+        if text.startswith(last):
+            click.echo(json.dumps({"ready": text.removeprefix(last).rstrip("."), "said": said}))
+
+    return collect if as_json else click.echo

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rollback import bootstrap
+from rollback.clock import SystemClock
+from rollback.commands.automation_findings import (
+    armed_finding,
+    automation_findings,
+    loaded_policies,
+    named_variables,
+)
+from rollback.commands.finding import Finding, tried
 from rollback.commands.progress import ReturnProgress
 from rollback.controller import Controller
 from rollback.core.evidence import Judgement, Verdict
@@ -20,6 +28,9 @@ from rollback.prover import lacking_words
 from rollback.raising import view
 from rollback.session import Session
 from rollback.words import world_line
+
+if TYPE_CHECKING:
+    from rollback.policy_files import Policies
 
 NOT_HEALTHY = 4
 
@@ -89,20 +100,13 @@ def _verdict(output: Output, session: Session, judgement: Judgement) -> int:
     return code
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. `exit_code` 0 is well."""
+def doctor(feature: str | None, output: Output, *, send_test_events: bool = False, server: str | None = None) -> int:
+    """Looks at everything that a kill, its proof, a return and the automatic trigger will need.
 
-    what: str
-    exit_code: int
-    detail: str
-    next: str = ""
-
-
-def doctor(feature: str | None, output: Output) -> int:
-    """Looks at everything that a kill, its proof and a return will need."""
+    `send_test_events` also sends each open source's test event to the `server` (None: as `trial_events` says).
+    """
     findings: list[Finding] = []
-    for finding in _all(feature, output):
+    for finding in _all(feature, output, send_test_events, server):
         findings.append(finding)
         mark = "ok  " if finding.exit_code == 0 else "FAIL"
         output.line(f"{mark} {finding.what}: {finding.detail}", fg="green" if finding.exit_code == 0 else "red")
@@ -115,26 +119,30 @@ def doctor(feature: str | None, output: Output) -> int:
     return code
 
 
-def _all(feature: str | None, output: Output) -> Iterator[Finding]:
-    yield _try("settings", _settings)
-    yield _try("policies", _policies)
-    yield _try("journal and ledger", lambda: _record(output))
-    for key in [feature] if feature else _features():
-        yield from _feature(key, output)
-
-
-def _try(what: str, look: Callable[[], str]) -> Finding:
+def _all(feature: str | None, output: Output, send_test_events: bool, server: str | None) -> Iterator[Finding]:
+    yield tried("settings", _settings)
+    yield tried("policies", _policies)
+    yield tried("journal and ledger", lambda: _record(output))
     try:
-        return Finding(what, 0, look())
-    except RollbackError as error:
-        return Finding(what, error.exit_code, error.message, error.next)
+        settings = read_settings(os.environ, forgiving=True)
+    except RollbackError:
+        return  # the first finding says why
+    yield from automation_findings(settings, output.warn)
+    loaded = loaded_policies(settings)
+    for key in [feature] if feature else sorted(loaded.features if loaded else ()):
+        yield from _feature(key, loaded, output)
+    if send_test_events:
+        from rollback.commands.trial_events import trial_findings
+
+        yield from trial_findings(server, settings, output, SystemClock())
 
 
 def _settings() -> str:
     from rollback.settings import load_settings, unknown_settings
 
     load_settings()
-    strangers = unknown_settings(os.environ)
+    named = named_variables(read_settings(os.environ, forgiving=True))
+    strangers = [one for one in unknown_settings(os.environ) if one.name not in named]
     return f"read; not known: {', '.join(map(str, strangers))}" if strangers else "read, all known"
 
 
@@ -167,25 +175,16 @@ def _record(output: Output) -> str:
     return f"{settings.journal} and the ledger are writable, and verify"
 
 
-def _features() -> list[str]:
-    from rollback.policy_files import load_policies
-
-    settings = read_settings(os.environ, forgiving=True)
-    try:
-        return sorted(load_policies(settings.policies, bootstrap.environment()).features)
-    except RollbackError:
-        return []
-
-
-def _feature(key: str, output: Output) -> Iterator[Finding]:
+def _feature(key: str, loaded: Policies | None, output: Output) -> Iterator[Finding]:
     try:
         session = bootstrap.open_session(key, None, None, output.warn)
     except RollbackError as error:
         yield Finding(key, error.exit_code, error.message, error.next)
         return
-    yield _try(f"{key}: flag", lambda: _flag(session))
-    yield _try(f"{key}: readers", lambda: _readers(session))
-    yield _try(f"{key}: probes", lambda: _probes(session))
+    yield tried(f"{key}: flag", lambda: _flag(session))
+    yield tried(f"{key}: readers", lambda: _readers(session))
+    yield tried(f"{key}: probes", lambda: _probes(session))
+    yield from armed_finding(session, loaded)
 
 
 def _flag(session: Session) -> str:

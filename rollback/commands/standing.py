@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from rollback import bootstrap, status
+from rollback.arming_record import NEVER, status_from_record
 from rollback.controller import Controller
 from rollback.core.evidence import Evidence, log_bound
 from rollback.core.exposure import Exposure
@@ -15,6 +16,7 @@ from rollback.errors import RollbackError
 from rollback.kill_settings import read_settings
 from rollback.output import Output
 from rollback.raising import FlagView, view
+from rollback.restraint import held
 from rollback.session import Session
 from rollback.words import clean, when, world_line
 
@@ -82,7 +84,27 @@ def _read(session: Session) -> tuple[dict[str, Any], RollbackError | None]:
         marks=flag.marks if flag else (),
         evidence=_evidence(session, incident),
     )
-    return told, failed
+    return {**told, **_automation(session, incident)}, failed
+
+
+def _automation(session: Session, incident: Incident | None) -> dict[str, Any]:
+    """How the automatic trigger stands to the feature: armed or why not, held until when, which alerts fire."""
+    told: dict[str, Any] = {
+        "armed": None,
+        "armed_why": [],
+        "automation_held_until": None,
+        "alerts_firing": list(incident.firing) if incident else [],
+    }
+    try:
+        verdict = status_from_record(session.history, session.feature, session.clock.now())
+        hold = held(session.history, session.feature)
+    except RollbackError:  # a record that cannot be read tells neither
+        return told
+    if verdict.why != (NEVER,):
+        told["armed"], told["armed_why"] = verdict.is_armed, list(verdict.why)
+    if hold is not None and session.clock.now() < hold.until:
+        told["automation_held_until"] = hold.until.isoformat().replace("+00:00", "Z")
+    return told
 
 
 def _look(session: Session, incident: Incident | None, flag: FlagView) -> tuple[OffProof | None, Exposure | None]:
@@ -160,8 +182,20 @@ def _say_case(output: Output, session: Session, told: dict[str, Any]) -> None:
         )
     if told["needs_human"]:
         output.line(f"Needs a human ({told['needs_human']['role']}): {told['needs_human']['what']}", fg="yellow")
+    _say_automation(output, told)
     for metric, counts in (told["evidence"] or {}).get("metrics", {}).items():
         output.line(f"Evidence {metric}: {counts['total']} samples, {counts['bad']} bad, {counts['missing']} missing.")
+
+
+def _say_automation(output: Output, told: dict[str, Any]) -> None:
+    if told["alerts_firing"]:
+        output.line(f"{len(told['alerts_firing'])} attached alerts fire: no step up while they do.", fg="yellow")
+    if told["automation_held_until"]:
+        output.line(f"Automation is held until {when(_moment(told['automation_held_until']))}.", fg="yellow")
+    if told["armed"] is False and told["armed_why"]:
+        output.line(f"NOT ARMED: {'; '.join(told['armed_why'])}.", fg="yellow")
+    elif told["armed"]:
+        output.line("Armed: a critical alert would turn it off.")
 
 
 def _lacking(basis: dict[str, Any]) -> str:

@@ -127,7 +127,7 @@ def rules_check(policy: FeaturePolicy) -> Check:
         why = "no rule can turn it off here" + (f" ({'; '.join(lost)})" if lost else "")
         return Check("rules", CheckState.FAILED if lost else CheckState.NOT_CONFIGURED, why)
     return Check(
-        "rules", CheckState.OK, f"{len(acting)} act" + (f"; without effect: {'; '.join(lost)}" if lost else "")
+        "rules", CheckState.OK, f"{len(acting)} can act" + (f"; without effect: {'; '.join(lost)}" if lost else "")
     )
 
 

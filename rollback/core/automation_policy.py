@@ -137,8 +137,8 @@ class Source(Limits):
     recipient: Line | None = Field(
         default=None,
         description=(
-            "How the sender writes us where its monitors say whom they notify (Datadog: @webhook-rollback). With a poll "
-            "of this name it is looked up that each rule's monitor does. Null: not looked up."
+            "How the sender writes us where its monitors say whom they notify (Datadog: @webhook-rollback). With a "
+            "poll of this name it is looked up that each rule's monitor does. Null: not looked up."
         ),
     )
 

@@ -9,8 +9,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from rollback.core.ladder_policy import CohortStep, Step, check_ladder, check_shares, check_soak, shares_of
 from rollback.core.model import Severity
 from rollback.core.policy_base import Duration, Line, PolicyModel, Switch
+from rollback.core.return_policy import Approvals, Compare, ReleaseFreeze, SwitchBeside
 
 
 class Mitigation(StrEnum):
@@ -87,43 +89,8 @@ class Gate(PolicyModel):
 
     @model_validator(mode="after")
     def _soak_before_deadline(self) -> Self:
-        _check_soak(self)
+        check_soak(self.minimum_soak, self.deadline)
         return self
-
-
-class Step(PolicyModel):
-    """One step of the ladder: at most so much exposure, until the evidence of this step is there."""
-
-    percent: float = Field(
-        gt=0,
-        le=100,
-        description=(
-            "At most this percentage of the buckets that would be open without us. Whole numbers: a "
-            "flag has 100 buckets."
-        ),
-    )
-    minimum_soak: Duration = Field(
-        description=(
-            "How long this step is watched at least. Longer than clients take to poll, or the step is "
-            "judged before anybody was served."
-        ),
-    )
-    deadline: Duration = Field(
-        gt=timedelta(0),
-        description=(
-            "When evidence is still missing after this time, exposure stays at this step and a person is called."
-        ),
-    )
-
-    @model_validator(mode="after")
-    def _soak_before_deadline(self) -> Self:
-        _check_soak(self)
-        return self
-
-
-def _check_soak(part: Gate | Step) -> None:
-    if part.minimum_soak >= part.deadline:
-        raise ValueError("minimum_soak must be shorter than deadline, or it can never pass")
 
 
 class Monitoring(PolicyModel):
@@ -177,20 +144,20 @@ class Returns(PolicyModel):
     """How often a feature may be on its way back by itself: flapping ends with a person."""
 
     budget: int = Field(
-        default=2,
+        default=10,
         ge=0,
         le=100,
         description=(
             "How many returns may be begun within `window` by automation, or by somebody who is merely claimed. "
-            "Authenticated people are not limited. 2: when the second one failed, the fix is none. 0: people alone."
+            "Authenticated people are not limited. 10: more in a day is flapping, whatever the fault. 0: people alone."
         ),
     )
     window: Duration = Field(
         default=timedelta(days=1), gt=timedelta(0), description="The window. 1d: a day's work on one fault."
     )
     cool_down: Duration = Field(
-        default=timedelta(minutes=30),
-        description="How long after the last harm such a return may begin. 30m: faults that come and go show up in it.",
+        default=timedelta(0),
+        description="How long after the last harm such a return may begin. 0s: at once; its gate is the defence.",
     )
 
 
@@ -246,6 +213,24 @@ class SeverityPolicy(PolicyModel):
             " probes alone come before the ladder."
         ),
     )
+    cohort: CohortStep | None = Field(
+        default=None,
+        description="The cohort's own step, when use_cohort is true. Null: it is watched as the gate says.",
+    )
+    freeze: ReleaseFreeze | None = Field(
+        default=None, description="Times in which nothing is raised. Null: none; turning off knows none ever."
+    )
+    approvals: Approvals | None = Field(
+        default=None, description="Who has to permit a return. Null: nobody; turning off needs nobody ever."
+    )
+    switches: tuple[SwitchBeside, ...] = Field(
+        default=(),
+        max_length=10,
+        description="Switches beside the flag that others lift. While one is up, nothing is raised or counted.",
+    )
+    compare: Compare | None = Field(
+        default=None, description="Two strata of one metric that are compared for harm. Null: no comparison."
+    )
     monitoring: Monitoring = Field(description="The watch at full exposure, until the case is resolved.")
     force: Force = Field(default_factory=Force, description="Bounds of `--force`.")
     needs_human_after: Duration | None = Field(
@@ -276,17 +261,30 @@ class SeverityPolicy(PolicyModel):
         if self.mitigation is Mitigation.LEAVE and self.ladder:
             raise ValueError("ladder must be empty when severity is low: nothing changes the exposure")
         if self.mitigation is not Mitigation.LEAVE:
-            _check_ladder(self.ladder)
+            check_ladder(self.ladder)
         return self
+
+    @model_validator(mode="after")
+    def _fits_the_ladder(self) -> Self:
+        if self.mitigation is Mitigation.LEAVE and (self.approvals or self.freeze or self.compare):
+            raise ValueError("approvals, freeze and compare are for raises, and nothing is raised when severity is low")
+        if self.cohort is not None and not self.use_cohort:
+            raise ValueError("cohort needs use_cohort: true, or it is never let in")
+        names = [switch.name for switch in self.switches]
+        if len(set(names)) < len(names):
+            raise ValueError("two switches have one name")
+        check_shares(self._said_shares(cohort=True))
+        return self
+
+    def shares(self, *, cohort: bool) -> tuple[float, ...]:
+        """The part of alpha of each stage, in order; with `cohort` its own comes first. They add up to 1 at most."""
+        return shares_of(self._said_shares(cohort=cohort))
+
+    def _said_shares(self, *, cohort: bool) -> list[float | None]:
+        first = [self.cohort.alpha_share if self.cohort else None] if cohort and self.use_cohort else []
+        return [*first, *(step.alpha_share for step in self.ladder)]
 
     @property
     def percents(self) -> tuple[float, ...]:
         """The ladder's percentages, in order."""
         return tuple(step.percent for step in self.ladder)
-
-
-def _check_ladder(ladder: tuple[Step, ...]) -> None:
-    if not ladder or ladder[-1].percent != 100:
-        raise ValueError("ladder must end with a step of percent: 100")
-    if any(later.percent <= earlier.percent for earlier, later in pairwise(ladder)):
-        raise ValueError("ladder must rise: each step's percent above the one before")

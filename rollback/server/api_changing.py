@@ -193,7 +193,10 @@ class Changing:
             command.name,
             caller.name,
             self._services.clock.now(),
-            lambda output, is_told_to_end: returning.run(request, output, lambda: is_told_to_end),
+            # Never handed over to `serve`: that is this very process, and it is about to end.
+            lambda output, is_told_to_end: returning.run(
+                request, output, lambda: is_told_to_end, hand_over=lambda: False
+            ),
             listen=listen,
             as_json=want.as_json,
             is_terminal=want.is_terminal,

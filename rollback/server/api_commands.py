@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from rollback.commands import cases, disabling, returning
@@ -128,6 +128,8 @@ def _hold(holds: Holds) -> Run:
 
 
 def _enable(feature: str, body: models.EnableBody, actor: Actor) -> returning.Request:
+    if body.pipeline:  # whoever's token it uses
+        actor = replace(actor, authenticated="ci")
     return returning.Request(
         feature,
         body.reason,
@@ -138,7 +140,8 @@ def _enable(feature: str, body: models.EnableBody, actor: Actor) -> returning.Re
         accept_blind=body.accept_blind,
         actor=actor,
         dry_run=body.dry_run,
-        plain=body.plain,
+        plain=body.pipeline,
+        pipeline=body.pipeline,
     )
 
 

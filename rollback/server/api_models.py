@@ -4,20 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from rollback.core.scalars import parse_duration
-
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
-Commit = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
-
-
-def _duration(text: str) -> str:
-    parse_duration(text)
-    return text
-
-
-Duration = Annotated[str, StringConstraints(min_length=1, max_length=20), AfterValidator(_duration)]
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=r"\S")]
+Commit = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"\S")]
+Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]{1,6}(ms|s|m)|[0-9]{1,3}(h|d))$")]
 
 
 class Body(BaseModel):
@@ -60,8 +51,8 @@ class EnableBody(WithReason):
     """How long a forced return lasts, e.g. `2h`; needs `force`."""
     accept_blind: bool = False
     """Decide although the gate could not see this fault. For approvers."""
-    plain: bool = False
-    """Lines now and then instead of a live line, as `rollback ci` writes them."""
+    pipeline: bool = False
+    """A job of CI asks, and no person (`rollback ci`): lines now and then, and budgets and cool-downs hold."""
 
     @model_validator(mode="after")
     def _force_for_needs_force(self) -> EnableBody:
@@ -95,7 +86,7 @@ class FixBody(Body):
 class NoteBody(Body):
     """A fact for the record. No private data: it is cut and redacted."""
 
-    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
+    text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=r"\S")]
 
 
 class AdoptBody(Body):
@@ -109,5 +100,7 @@ class HoldBody(WithReason):
 
     until: AwareDatetime | None
     """Until when, with an offset from UTC. null: automation may act again."""
-    what: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)] = "all alerts"
+    what: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80, pattern=r"\S")] = (
+        "all alerts"
+    )
     """What is held back, in words for the record."""

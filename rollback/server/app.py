@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from rollback.server import health, metrics, problems, receiver
 from rollback.server.api import router as api_router
 from rollback.server.limits import BodyLimit
+from rollback.server.page.routes import router as page_router
 from rollback.server.services import Services
 
 DESCRIPTION = """\
@@ -34,8 +35,10 @@ def create_app(services: Services) -> FastAPI:
     taking_in = receiver.Receiver(services)
     app.include_router(receiver.router(taking_in))
     app.include_router(metrics.router(services))
-    app.include_router(health.router(health.Health(services, taking_in.trouble)))
+    condition = health.Health(services, taking_in.trouble)
+    app.include_router(health.router(condition))
     app.include_router(api_router(services))
+    app.include_router(page_router(services, condition))
     problems.install(app)
     app.add_middleware(BodyLimit, but=receiver.PATH)
     return app

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from rollback.core.model import State
 from rollback.errors import RollbackError
 
 if TYPE_CHECKING:
@@ -108,10 +109,11 @@ class Meters:
         self._offs.labels(str(result)).inc()
 
     def incidents(self, by_state: Mapping[str, int]) -> None:
-        """How many incidents are open now, by state; states that are not named have none."""
+        """How many incidents are open now, by state; those not named have none, and `normal` is no incident."""
         self._incidents.clear()
         for state, number in by_state.items():
-            self._incidents.labels(str(state)).set(number)
+            if state != State.NORMAL:
+                self._incidents.labels(str(state)).set(number)
 
     def exposure(self, feature: str, percent: float | None) -> None:
         """The upper bound of the feature's exposure; None: not known."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rollback import automation_bootstrap as adapters
 from rollback import bootstrap, restraint
 from rollback.automation import Automation, Measures, build
+from rollback.credentials import with_credentials
 from rollback.errors import RollbackError
 from rollback.policy_files import load_policies
 from rollback.server.metrics import Meters
@@ -20,6 +21,8 @@ from rollback.server.record import ServerRecord
 from rollback.server.run import DEFAULT_HOST, DEFAULT_PORT, serve
 from rollback.server.services import Services
 from rollback.server.sources import open_sources
+from rollback.silence import watchdog_loop
+from rollback.watchdog import WatchdogLoop
 
 if TYPE_CHECKING:
     from rollback.alert_ports import Kept
@@ -46,6 +49,10 @@ class ServerMeasures(Measures):
     def off_ended(self, result: str) -> None:
         """How the proof of an off ended."""
         self._meters.off_ended(result)
+
+    def armed(self, feature: str, is_armed: bool) -> None:
+        """Whether an alert could turn the feature off."""
+        self._meters.armed(feature, is_armed)
 
     def stands(self, feature: str, state: str, exposure: int | None, *, needs_human: bool) -> None:
         """Where a feature stands."""
@@ -86,13 +93,18 @@ class Watching:
     """The part of automation that watches over what is open."""
 
     automation: Automation
+    watchdog: WatchdogLoop | None
 
     def start(self) -> None:
-        """The keepers."""
+        """The keepers, and the sign of life for somebody outside."""
         self.automation.start_watching()
+        if self.watchdog is not None:
+            self.watchdog.start()
 
     def stop(self, seconds: float) -> bool:
         """False when that took too long."""
+        if self.watchdog is not None:
+            self.watchdog.stop(1.0)
         return self.automation.stop_watching(seconds)
 
 
@@ -114,8 +126,10 @@ class Holds:
 
 def services(automation: Automation, meters: Meters) -> Services:
     """Everything that the application needs. Raises `ConfigurationError` when no source of alerts is open."""
-    settings, environ = automation.settings, bootstrap.environment()
+    settings, environ = automation.settings, with_credentials(bootstrap.environment())
     sources = open_sources(automation.policies.automation, environ, adapters.PARSERS, adapters.authenticity)
+
+    commits = adapters.GroupCommit(automation.inbox)
 
     def policies() -> str:
         try:
@@ -125,15 +139,22 @@ def services(automation: Automation, meters: Meters) -> Services:
         return "; ".join(one.error.message for one in broken)
 
     def workers() -> Mapping[str, bool]:
-        return automation.workers
+        return {**automation.workers, "inbox-writer": commits.is_alive}
 
+    def why_not_well() -> str:
+        dead = [name for name, is_alive in workers().items() if not is_alive]
+        return automation.dispatcher.is_well or (f"{', '.join(dead)} ended" if dead else "")
+
+    watchdog = watchdog_loop(
+        automation.policies.automation, automation.clock, why_not_well, automation.outbox.tell, meters.heartbeat
+    )
     return Services(
         clock=automation.clock,
         sources=sources,
         inbox=automation.inbox,
-        keeper=adapters.GroupCommit(automation.inbox),
+        keeper=commits,
         dispatcher=Deciding(automation),
-        supervisor=Watching(automation),
+        supervisor=Watching(automation, watchdog),
         notices=automation.outbox,
         tokens=adapters.tokens(settings),
         holds=Holds(automation),
@@ -147,9 +168,14 @@ def services(automation: Automation, meters: Meters) -> Services:
     )
 
 
-def run(host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, *, hand_over: bool = False) -> int:
-    """`rollback serve`. Raises `ConfigurationError` and `HistoryUnwritable` before anything is started."""
+def run(
+    say: Callable[[str], None], host: str = DEFAULT_HOST, port: int = DEFAULT_PORT, *, hand_over: bool = False
+) -> int:
+    """`rollback serve`. `say` takes lines for people, and writes them at once.
+
+    Raises `ConfigurationError` and `HistoryUnwritable` before anything is started.
+    """
     meters = Meters()
     automation = build(ServerMeasures(meters))
     automation.supervisor.hand_over = hand_over
-    return serve(services(automation, meters), host=host, port=port)
+    return serve(services(automation, meters), host=host, port=port, say=say)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 
@@ -111,6 +112,31 @@ def test_with_automation_off_everything_is_told_and_nothing_done() -> None:
     assert bench.deliver(bench.alert()) == [Action.SUPPRESS]
     assert bench.doing.acts == []
     assert bench.doing.notices
+
+
+def test_one_alert_that_concerns_two_features_is_decided_by_each() -> None:
+    inbox = MemoryInbox()
+    one, other = (Bench(CRITICAL, inbox=inbox, feature=feature) for feature in ("one", "other"))
+    alert = one.alert()
+    assert one.deliver(alert) == [Action.TURN_OFF]
+    assert other.deliver(alert) == [Action.TURN_OFF]
+
+
+def test_a_cycle_that_becomes_worse_is_acted_on_although_it_was_decided_as_a_milder_one() -> None:
+    """PagerDuty tells of a raised priority as an update of the same incident."""
+    mild = LOW.model_copy(update={"monitors": CRITICAL.monitors})
+    grave = CRITICAL.model_copy(update={"priorities": ("P1",)})
+    bench = Bench(mild, grave)
+    assert bench.deliver(bench.alert()) == [Action.OPEN_LOW]
+    assert bench.deliver(replace(bench.alert(), priority="P1")) == [Action.TURN_OFF]
+    assert bench.deliver(replace(bench.alert(), priority="P1")) == [Action.ATTACH]
+
+
+def test_a_recovery_without_tags_and_priority_is_still_heard() -> None:
+    grave = CRITICAL.model_copy(update={"priorities": ("P1",), "tags": ("env:prod",)})
+    bench = Bench(grave)
+    bench.deliver(replace(bench.alert(), priority="P1", tags=("env:prod",)))
+    assert bench.deliver(bench.alert(Edge.RECOVERED, ago=0)) == [Action.RECOVER]
 
 
 # -- holds and mutes ------------------------------------------------------------------------------------------------

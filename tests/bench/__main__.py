@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
+from tests.bench.alert import LIMITS as ALERT_LIMITS
+from tests.bench.alert import STORM_LIMIT, compare_alert, compare_storm
 from tests.bench.kill import LIMITS, compare
 from tests.bench.trouble import TROUBLE_LIMIT, compare_trouble
 
@@ -28,7 +30,29 @@ def main() -> int:
     for trouble, ratio in compare_trouble(rounds).items():
         failed += ratio > TROUBLE_LIMIT * given.slack
         print(f"  {trouble}: ×{ratio:.2f} (limit ×{TROUBLE_LIMIT:g})  {_mark(ratio, TROUBLE_LIMIT)}")
+    failed += _alerts(rounds, given.slack)
     return 1 if failed else 0
+
+
+def _alerts(rounds: int, slack: float) -> int:
+    """From an alert to what a streaming client sees, and a storm; how many limits are broken."""
+    print("From an alert to 'a streaming flipt-client sees off' (put 80 ms, same stand-in, run by run)")
+    times = compare_alert(min(rounds, 10))
+    failed = 0
+    for name, ratio in (("a bare read and put", times.to_bare), ("webhook with curl and jq", times.to_webhook)):
+        limit = ALERT_LIMITS[name]
+        failed += ratio > limit * slack
+        print(f"  rollback serve to {name}: ×{ratio:.2f} (limit ×{limit:g})  {_mark(ratio, limit)}")
+    print("    medians: " + ", ".join(f"{way} {ms:.0f} ms" for way, ms in times.ms.items()))
+    print("A storm of 10,000 signed alerts over 50 connections")
+    found = compare_storm()
+    failed += found.critical > STORM_LIMIT * slack or found.p99_seconds > 1.0 * slack or found.lost > 0
+    print(f"  {found.per_second:.0f} a second, {found.lost} lost, p99 of the answer {found.p99_seconds * 1000:.0f} ms")
+    print(
+        f"  a critical alert in its middle: ×{found.critical:.2f} of its time in idleness (limit ×{STORM_LIMIT:g})  "
+        f"{_mark(found.critical, STORM_LIMIT)}"
+    )
+    return failed
 
 
 def _mark(ratio: float, limit: float) -> str:

@@ -200,22 +200,23 @@ def test_cycles_differ_by_source_monitor_and_name(inbox: AnyInbox) -> None:
 def test_a_cycle_stays_decided_through_all_that_follows(inbox: AnyInbox) -> None:
     seen = inbox.see([an_alert()])
     assert not seen[0].decided
-    inbox.decided(seen)
-    inbox.decided(seen)
-    inbox.decided([])
+    inbox.decided("sm", [(seen[0], 2)])
+    inbox.decided("sm", [(seen[0], 0)])
+    inbox.decided("sm", [])
     for edge, at in ((Edge.RECOVERED, 5), (Edge.FIRED, 9)):
         (cycle,) = inbox.see([an_alert(edge, minute(at))])
-        assert cycle.decided
+        assert cycle.decided_rank("sm") == 2, "the worst stays"
+        assert cycle.decided_rank("another feature") == -1
     assert inbox.see([an_alert(Edge.UNCLEAR, minute(10))])[0] == Cycle(
-        "datadog", "4711", "c1", minute(9), minute(5), decided=True
+        "datadog", "4711", "c1", minute(9), minute(5), decided=(("sm", 2),)
     )
 
 
 def test_a_decision_on_a_cycle_that_nobody_saw_is_kept(inbox: AnyInbox) -> None:
-    inbox.decided([Cycle("datadog", "4711", "c1", fired_at=minute(0))])
+    inbox.decided("sm", [(Cycle("datadog", "4711", "c1", fired_at=minute(0)), 1)])
     assert inbox.firing() == []
     (cycle,) = inbox.see([an_alert(Edge.FIRED, minute(1))])
-    assert cycle == Cycle("datadog", "4711", "c1", fired_at=minute(1), decided=True)
+    assert cycle == Cycle("datadog", "4711", "c1", fired_at=minute(1), decided=(("sm", 1),))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -283,7 +284,7 @@ def test_forgetting_takes_what_ended_and_never_what_waits_or_fires(inbox: AnyInb
 def test_for_seven_days_a_forgotten_message_that_is_sent_again_is_still_known(inbox: AnyInbox, clock: Clock) -> None:
     inbox.put([a_delivery(1)])
     seen = inbox.see([an_alert(), an_alert(Edge.RECOVERED, minute(1))])
-    inbox.decided(seen)
+    inbox.decided("sm", [(cycle, 2) for cycle in seen])
     assert inbox.reserve_off("sm", minute(0), minute(-60), 1)
     inbox.settle({numbers(inbox)[0]: "done"}, minute(1))
     clock.at = NOON + 6 * DAY

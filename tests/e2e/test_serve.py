@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.conftest import MakeWorld
 from tests.e2e.harness import until
 from tests.e2e.serving import FIRES, OLD, RECOVERS, SECRET, Sent, Serving, datadog, pagerduty, serving, with_alerts
-from tests.e2e.worlds import World, served
+from tests.e2e.worlds import World, seen_of, served
 
 pytestmark = pytest.mark.slow
 
@@ -139,3 +139,36 @@ def test_the_server_ends_politely_and_its_successor_finds_everything_settled(wor
         assert successor.send(datadog()).status_code == 202
         assert world.writes == writes
         assert successor.cli.status()["state"] == "disabled"
+
+
+def test_of_a_shared_cause_on_twenty_features_as_many_go_off_as_the_policy_allows_and_a_human_is_called(
+    make_world: MakeWorld,
+) -> None:
+    world = make_world("v1")
+    with_alerts(world.cli.policies)
+    flags = [f"feature-{number:02}" for number in range(20)]
+    for flag in flags:
+        new = {"key": flag, "name": flag, "type": "BOOLEAN_FLAG_TYPE", "enabled": True}
+        assert world.flipt.carry_out("POST", "/api/v1/namespaces/mhv/flags", new).status == 200
+        (world.cli.policies / "features" / f"{flag}.yaml").write_text(
+            f"feature: {flag}\nname: {flag}\nproduction: true\nflag: {{namespace: mhv, key: {flag}}}\n"
+            "clients: [{name: App, kind: polling, interval: 50ms}]\n"
+            "alerts: [{name: platform, source: datadog, tags: [env:eks-prod], severity: critical}]\n"
+        )
+    with serving(world.cli) as again:
+        assert again.send(datadog(**{"$ALERT_ID": "the login of everything"})).status_code == 202
+        until(lambda: again.counted("rollback_decisions_total") >= 20, what="twenty decisions")
+        off = [flag for flag in flags if killed(world, flag)]
+        assert len(off) == 3
+        assert "shared cause" in again.running.said("shared cause")
+        assert again.counted("rollback_decisions_total", action="tell") == 17
+        left = next(flag for flag in flags if flag not in off)
+        world.cli.run("disable", left).expect(0)
+        assert killed(world, left), "a person is never braked"
+
+
+def killed(world: World, flag: str) -> bool:
+    """Whether a kill of ours is on the flag."""
+    return any(
+        "rollback:" in rollout.get("description", "") for rollout in seen_of(world.flipt, flag).get("rollouts", [])
+    )

@@ -11,7 +11,8 @@ from rollback.core.alerts import Edge
 from tests.inboxes.deliveries import an_alert, minute
 
 times = st.none() | st.just(EPOCH) | st.integers(-3, 3).map(minute)
-cycles = st.builds(Cycle, st.just("datadog"), st.just("4711"), st.just("c1"), times, times, st.booleans())
+ranks = st.dictionaries(st.sampled_from(["sm", "rx"]), st.integers(0, 2)).map(lambda held: tuple(sorted(held.items())))
+cycles = st.builds(Cycle, st.just("datadog"), st.just("4711"), st.just("c1"), times, times, ranks)
 
 
 @given(cycles, cycles, cycles)
@@ -25,7 +26,8 @@ def test_joining_is_associative_commutative_and_idempotent(a: Cycle, b: Cycle, c
 @given(cycles, cycles)
 def test_nothing_known_is_ever_lost(a: Cycle, b: Cycle) -> None:
     both = joined(a, b)
-    assert both.decided == (a.decided or b.decided)
+    for feature in ("sm", "rx"):
+        assert both.decided_rank(feature) == max(a.decided_rank(feature), b.decided_rank(feature))
     for name in ("fired_at", "recovered_at"):
         known = [at for at in (getattr(a, name), getattr(b, name)) if at is not None]
         assert getattr(both, name) == max(known, default=None)

@@ -20,6 +20,7 @@ from rollback.alert_ports import Delivery, Kept
 from rollback.errors import HistoryUnwritable
 from tests.inboxes.deliveries import a_delivery, keys
 from tests.inboxes.wal import commits
+from tests.sandbox.waiting import wait_until
 
 NAIVE = datetime(2026, 11, 23, 12, 0)  # noqa: DTZ001
 SECONDS = 10.0
@@ -192,8 +193,7 @@ def test_closing_over_a_broken_disk_fails_all_and_tries_it_once(inbox: GatedInbo
     futures = [group.submit(a_delivery(number)) for number in range(5)]
     closing_it = threading.Thread(target=group.close)
     closing_it.start()
-    while not group.is_closing:
-        threading.Event().wait(0.001)
+    wait_until(lambda: group.is_closing)
     inbox.gate.set()
     closing_it.join(SECONDS)
     assert [type(future.exception(SECONDS)) for future in (first, *futures)] == [HistoryUnwritable] * 6

@@ -121,7 +121,7 @@ def test_on_a_full_disk_nothing_is_acknowledged_that_is_not_kept(tmp_path: Path)
 def test_everything_is_there_after_a_restart(path: Path) -> None:
     with closing(SqliteInbox(path)) as inbox:
         first = inbox.put([a_delivery(1), a_delivery(2)])
-        inbox.decided(inbox.see([an_alert()]))
+        inbox.decided("sm", [(cycle, 2) for cycle in inbox.see([an_alert()])])
         assert inbox.reserve_off("sm", minute(0), minute(-60), 1)
         inbox.begin(1)
         inbox.settle({2: "done"}, minute(1))
@@ -129,7 +129,7 @@ def test_everything_is_there_after_a_restart(path: Path) -> None:
         (waiting,) = again.pending(10)
         assert first[0] is not None
         assert (waiting.key, waiting.number, waiting.attempts) == ("k1", first[0].number, 1)
-        assert again.firing() == [Cycle("datadog", "4711", "c1", minute(0), decided=True)]
+        assert again.firing() == [Cycle("datadog", "4711", "c1", minute(0), decided=(("sm", 2),))]
         assert not again.reserve_off("another", minute(1), minute(-59), 1)
         assert [words for _, words in again.recent(10)] == ["done", ""]
 

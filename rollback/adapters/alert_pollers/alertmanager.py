@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from rollback.adapters.alert_pollers.answers import Denied, Reply
-from rollback.adapters.alert_pollers.http import CarefulHttp, Headers, nobody
 from rollback.adapters.alert_pollers.reading import (
     Odd,
     identifier,
@@ -28,6 +26,8 @@ from rollback.adapters.alert_pollers.reading import (
     words,
 )
 from rollback.adapters.alert_pollers.seen import Seen, over, unclear
+from rollback.adapters.careful_answers import Denied, Reply
+from rollback.adapters.careful_http import CarefulHttp, Headers, nobody
 from rollback.alert_ports import Cycle, MonitorState
 from rollback.core.alert_cycles import alertmanager_cycle, bounded
 from rollback.core.alerts import Alert, Edge, Reading

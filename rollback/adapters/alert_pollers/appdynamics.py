@@ -13,9 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
-from rollback.adapters.alert_pollers.answers import Denied, Reply
 from rollback.adapters.alert_pollers.appdynamics_access import Access
-from rollback.adapters.alert_pollers.http import CarefulHttp
 from rollback.adapters.alert_pollers.reading import (
     Odd,
     identifier,
@@ -28,6 +26,8 @@ from rollback.adapters.alert_pollers.reading import (
     words,
 )
 from rollback.adapters.alert_pollers.seen import Seen, over, unclear
+from rollback.adapters.careful_answers import Denied, Reply
+from rollback.adapters.careful_http import CarefulHttp
 from rollback.alert_ports import Cycle, MonitorState
 from rollback.core.alert_cycles import appdynamics_cycle
 from rollback.core.alerts import Alert, Edge, Reading

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from rollback.adapters.alert_pollers.answers import Denied
-from rollback.adapters.alert_pollers.http import CarefulHttp, Secret, basic
+from rollback.adapters.careful_answers import Denied
+from rollback.adapters.careful_http import CarefulHttp, Secret, basic
 from rollback.errors import ConfigurationError, StoreRefused
 from rollback.ports import Clock
 

@@ -3,37 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlsplit
 
-from rollback.adapters.alert_pollers.answers import Denied, NotThere, Reply, asked_wait, is_loopback
 from rollback.adapters.alert_pollers.datadog_reading import Before, DatadogMonitor, alerts_of, read_monitor, state_of
-from rollback.adapters.alert_pollers.http import CarefulHttp, Secret
 from rollback.adapters.alert_pollers.reading import Odd, of_monitors, rows
 from rollback.adapters.alert_pollers.seen import Seen, unclear
+from rollback.adapters.careful_answers import Denied, NotThere, Reply, asked_wait
+from rollback.adapters.careful_http import CarefulHttp, Secret
+from rollback.adapters.datadog_sites import addresses
 from rollback.alert_ports import Cycle, MonitorState
 from rollback.core.alerts import Alert, Reading
 from rollback.errors import ConfigurationError, StoreRefused, StoreUnreachable
 from rollback.ports import Clock
-
-SITES: Mapping[str, str] = MappingProxyType(
-    {
-        "ddog-gov.com": "https://app.ddog-gov.com",
-        "us2.ddog-gov.com": "https://us2.ddog-gov.com",
-        "datadoghq.com": "https://app.datadoghq.com",
-        "us3.datadoghq.com": "https://us3.datadoghq.com",
-        "us5.datadoghq.com": "https://us5.datadoghq.com",
-        "datadoghq.eu": "https://app.datadoghq.eu",
-        "ap1.datadoghq.com": "https://ap1.datadoghq.com",
-        "ap2.datadoghq.com": "https://ap2.datadoghq.com",
-        "uk1.datadoghq.com": "https://uk1.datadoghq.com",
-    }
-)
-"""Each site (`DD_SITE`; its API is at `https://api.<site>`) and its pages for people. US1-FED comes first.
-Source: the table of sites on docs.datadoghq.com/api/latest/monitors/get-all-monitors."""
 
 MAX_PAGE = 1000
 MAX_PAGES = 20
@@ -46,7 +29,7 @@ MAX_ASKED = 50
 class DatadogAlertPoller:
     """An `AlertPoller` over `GET /api/v1/monitor`.
 
-    `site` is one of `SITES` or the address of its API; for a stand-in an address on this machine. `name`,
+    `site` is one of `datadog_sites.SITES` or the address of its API; for a stand-in an address on this machine. `name`,
     `monitor_tags` and `tags` narrow the monitors: a part of the name; the monitor's tags (all); the scope's tags.
     `api_key` and `application_key` give the keys whenever they are needed; the application key needs `monitors_read`.
 
@@ -77,7 +60,7 @@ class DatadogAlertPoller:
     ) -> None:
         if not 1 <= page_size <= MAX_PAGE:
             raise ConfigurationError(f"Datadog gives 1 to {MAX_PAGE} monitors a page, not {page_size}.")
-        api_url, self._app_url = _addresses(site)
+        api_url, self._app_url = addresses(site)
         self.source = source
         self._http = CarefulHttp(api_url, "Datadog", monotonic=clock.monotonic, tls=tls)
         self._api_key, self._application_key = api_key, application_key
@@ -227,16 +210,3 @@ def parse_query(query: str) -> tuple[str, tuple[str, ...]]:
                 next="Write words of the monitor's name, and tag:name:value.",
             )
     return " ".join(names), tuple(tags)
-
-
-def _addresses(site: str) -> tuple[str, str]:
-    """The addresses of the API and of the pages. The keys are sent to a known site or to this machine, nowhere else."""
-    named = site.strip().rstrip("/").removeprefix("https://api.")
-    if named in SITES:
-        return f"https://api.{named}", SITES[named]
-    if "://" in site and is_loopback(urlsplit(site).hostname or ""):
-        return site, site.rstrip("/")
-    raise ConfigurationError(
-        f"{site[:60]!r} is not a site of Datadog; known: {', '.join(SITES)}.",
-        next="Give the site as in DD_SITE, or the address of its API, e.g. https://api.ddog-gov.com.",
-    )

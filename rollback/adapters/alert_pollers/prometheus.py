@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from rollback.adapters.alert_pollers.answers import Denied, NotThere
-from rollback.adapters.alert_pollers.http import CarefulHttp, Headers, Params, nobody
 from rollback.adapters.alert_pollers.reading import (
     Odd,
     labels,
@@ -25,6 +23,8 @@ from rollback.adapters.alert_pollers.reading import (
     words,
 )
 from rollback.adapters.alert_pollers.seen import Seen, over, unclear
+from rollback.adapters.careful_answers import Denied, NotThere
+from rollback.adapters.careful_http import CarefulHttp, Headers, Params, nobody
 from rollback.alert_ports import Cycle, MonitorState
 from rollback.core.alert_cycles import bounded, prometheus_cycle
 from rollback.core.alerts import Alert, Edge, Reading

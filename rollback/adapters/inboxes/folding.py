@@ -9,6 +9,8 @@ from typing import assert_never
 from rollback.alert_ports import Cycle
 from rollback.core.alerts import Alert, Edge
 
+Decided = tuple[tuple[str, int], ...]
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 """When an edge without a time counts as having been: an edge that says its time always weighs more."""
 
@@ -32,13 +34,21 @@ def cycle_of(alert: Alert) -> Cycle:
 
 
 def joined(one: Cycle, other: Cycle) -> Cycle:
-    """What both know together of the same cycle: the latest time of each edge; decided when either says so."""
+    """What both know together of the same cycle: the latest time of each edge, the worst severity decided under."""
     return replace(
         one,
         fired_at=_latest(one.fired_at, other.fired_at),
         recovered_at=_latest(one.recovered_at, other.recovered_at),
-        decided=one.decided or other.decided,
+        decided=worst(one.decided, other.decided),
     )
+
+
+def worst(one: Decided, other: Decided) -> Decided:
+    """Each feature with the higher of its ranks, sorted."""
+    ranks = dict(one)
+    for feature, rank in other:
+        ranks[feature] = max(rank, ranks.get(feature, rank))
+    return tuple(sorted(ranks.items()))
 
 
 def _latest(one: datetime | None, other: datetime | None) -> datetime | None:

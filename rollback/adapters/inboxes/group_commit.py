@@ -52,6 +52,11 @@ class GroupCommit:
         self._writer = threading.Thread(target=self._write, name="inbox-writer", daemon=True)
         self._writer.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the writer lives: without it nothing is kept."""
+        return self._writer.is_alive()
+
     def submit(self, delivery: Delivery) -> Future[Kept | None]:
         """Hands in one delivery; never waits for the disk. The future has what `Inbox.put` says, after the commit.
 

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from rollback.adapters.inboxes.alert_codec import from_row, rows_of
-from rollback.adapters.inboxes.folding import cycle_of, joined
+from rollback.adapters.inboxes.folding import cycle_of, joined, worst
 from rollback.adapters.inboxes.sqlite import KEEP_KEYS, SET_ASIDE
 from rollback.adapters.inboxes.sqlite_cycles import CycleKey, keys_of
 from rollback.alert_ports import Cycle, Delivery, Kept
@@ -97,13 +97,16 @@ class MemoryInbox:
                     self._cycles[key] = (found[key], self._now())
         return [found[key] for key in keys]
 
-    def decided(self, cycles: Sequence[Cycle]) -> None:
-        """Marks the cycles as decided, for good."""
+    def decided(self, feature: str, cycles: Sequence[tuple[Cycle, int]]) -> None:
+        """Marks the cycles as decided by the feature, for good."""
         with self._lock:
-            for cycle, key in zip(cycles, keys_of(cycles), strict=True):
+            for (cycle, rank), key in zip(cycles, keys_of([cycle for cycle, _ in cycles]), strict=True):
                 stored = self._cycles.get(key)
                 known = stored[0] if stored is not None else Cycle(cycle.source, cycle.monitor, cycle.cycle)
-                self._cycles[key] = (replace(known, decided=True), self._now())
+                self._cycles[key] = (
+                    replace(known, decided=worst(known.decided, ((feature, rank),))),
+                    self._now(),
+                )
 
     def firing(self) -> list[Cycle]:
         """All cycles that fire, sorted by source, monitor and cycle."""

@@ -30,7 +30,7 @@ _FIRST = (
       cycle TEXT NOT NULL,
       fired_at TEXT,
       recovered_at TEXT,
-      decided INTEGER NOT NULL DEFAULT 0,
+      decided TEXT NOT NULL DEFAULT '{}',
       touched_at TEXT NOT NULL,
       PRIMARY KEY (source, monitor, cycle)
     ) WITHOUT ROWID

@@ -131,12 +131,13 @@ class SqliteInbox:
         now = time_column(self._now(), "now")
         return self.database.write(lambda connection: sqlite_cycles.see(connection, alerts, keys, now), synced=False)
 
-    def decided(self, cycles: Sequence[Cycle]) -> None:
-        """Marks the cycles as decided, for good."""
-        keys = sqlite_cycles.keys_of(cycles)
+    def decided(self, feature: str, cycles: Sequence[tuple[Cycle, int]]) -> None:
+        """Marks the cycles as decided by the feature, for good."""
+        keys = sqlite_cycles.keys_of([cycle for cycle, _ in cycles])
+        ranks = [(key, rank) for key, (_, rank) in zip(keys, cycles, strict=True)]
         now = time_column(self._now(), "now")
-        if keys:
-            self.database.write(lambda connection: sqlite_cycles.mark_decided(connection, keys, now))
+        if ranks:
+            self.database.write(lambda connection: sqlite_cycles.mark_decided(connection, feature, ranks, now))
 
     def firing(self) -> list[Cycle]:
         """All cycles that fire, sorted by source, monitor and cycle."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
 from rollback.adapters.inboxes.alert_codec import Unkeepable, from_column, time_column, to_column
-from rollback.adapters.inboxes.folding import cycle_of, joined
+from rollback.adapters.inboxes.folding import Decided, cycle_of, joined, worst
 from rollback.alert_ports import Cycle
 from rollback.codec import time_from_text
 from rollback.core.alerts import Alert
@@ -54,18 +55,22 @@ def see(connection: sqlite3.Connection, alerts: Sequence[Alert], keys: Sequence[
                 f"INSERT INTO cycles ({_COLUMNS}, touched_at) VALUES (?, ?, ?, ?, ?, ?, ?) "  # noqa: S608
                 "ON CONFLICT (source, monitor, cycle) DO UPDATE SET fired_at = excluded.fired_at,"
                 " recovered_at = excluded.recovered_at, touched_at = excluded.touched_at",
-                (*key, *times, int(cycle.decided), now),
+                (*key, *times, _decided(cycle.decided), now),
             )
     return [known[key] for key in keys]
 
 
-def mark_decided(connection: sqlite3.Connection, keys: Iterable[CycleKey], now: str) -> None:
-    """Marks them as decided, also those of which nothing else is known."""
-    connection.executemany(
-        "INSERT INTO cycles (source, monitor, cycle, decided, touched_at) VALUES (?, ?, ?, 1, ?) "
-        "ON CONFLICT (source, monitor, cycle) DO UPDATE SET decided = 1, touched_at = excluded.touched_at",
-        [(*key, now) for key in keys],
-    )
+def mark_decided(connection: sqlite3.Connection, feature: str, ranks: Iterable[tuple[CycleKey, int]], now: str) -> None:
+    """Marks them as decided by the feature, also those of which nothing else is known."""
+    for key, rank in ranks:
+        stored = _stored(connection, key)
+        decided = worst(stored.decided if stored else (), ((feature, rank),))
+        connection.execute(
+            "INSERT INTO cycles (source, monitor, cycle, decided, touched_at) VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT (source, monitor, cycle) DO UPDATE SET decided = excluded.decided,"
+            " touched_at = excluded.touched_at",
+            (*key, _decided(decided), now),
+        )
 
 
 def firing(connection: sqlite3.Connection) -> list[Cycle]:
@@ -101,11 +106,16 @@ def _stored(connection: sqlite3.Connection, key: CycleKey) -> Cycle | None:
     return None if row is None else _cycle(row)
 
 
-def _cycle(row: tuple[str, str, str, str | None, str | None, int]) -> Cycle:
+def _decided(decided: Decided) -> str:
+    return json.dumps(dict(decided), separators=(",", ":"))
+
+
+def _cycle(row: tuple[str, str, str, str | None, str | None, str]) -> Cycle:
     try:
         source, monitor, cycle = map(from_column, row[:3])
-        return Cycle(source, monitor, cycle, _time(row[3]), _time(row[4]), bool(row[5]))
-    except ValueError as error:  # neither firing nor recovered may be guessed
+        decided = tuple(sorted((str(feature), int(rank)) for feature, rank in json.loads(row[5]).items()))
+        return Cycle(source, monitor, cycle, _time(row[3]), _time(row[4]), decided)
+    except (ValueError, TypeError, AttributeError) as error:  # neither firing nor recovered may be guessed
         raise HistoryUnwritable(
             "the state of an alert cycle cannot be read back, the state database is damaged",
             next="stop this program, add .damaged to the file's name and keep it; a new one begins then",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 
-from rollback.adapters.alert_pollers.answers import (
+from rollback.adapters.careful_answers import (
     LONGEST_WAIT,
     Raw,
     Reply,
@@ -199,7 +199,7 @@ class CarefulHttp:
 
 
 _DEFAULTS = {
-    "user-agent": "rollback-alert-poller",
+    "user-agent": "rollback",
     "accept": "application/json",
     "accept-encoding": "identity",  # the size that is sent is the size that is read
     "cache-control": "no-cache",  # what a cache in between keeps says nothing about now
@@ -223,7 +223,7 @@ class _Exchange:
     ) -> None:
         """Carries it out beside us; here, when the machine has no thread left to give."""
         thread = threading.Thread(
-            target=self._run, args=(method, url, params, headers, form), name="alert-poller-http", daemon=True
+            target=self._run, args=(method, url, params, headers, form), name="careful-http", daemon=True
         )
         try:
             thread.start()
