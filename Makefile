@@ -24,7 +24,7 @@ QUICK := not slow and not crash and not fuzz and not browser and not bench
 RUN := $(PY) -m $(if $(COVERAGE),coverage run -m)
 PYTEST = $(RUN) pytest -n $(WORKERS) --dist loadfile
 
-.PHONY: help picture demo test check quick slow crash lint format bench coverage coverage-report diagram lock clean
+.PHONY: help picture demo test check quick slow crash lint format bench evidence coverage coverage-report diagram lock clean
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ format: $(VENV)/.dev ## Formats the code and mends what ruff can mend
 
 bench: $(VENV)/.dev ## Measures how fast off is
 	@$(PY) -m tests.bench --slack $(SLACK)
+
+evidence: $(VENV)/.dev ## Simulates how often the gate errs, and writes docs/evidence.md
+	@$(PY) -m tests.figures
 
 coverage: $(VENV)/.dev ## Every test, measured, and the gates: 96 % in all, 100 % in the core
 	@$(MAKE) test COVERAGE=1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,6 +69,22 @@ class Waiting:
 
 waiting = Waiting()
 
+_opened: ContextVar[list[FlagStore] | None] = ContextVar("opened", default=None)
+
+
+@contextmanager
+def closing() -> Iterator[None]:
+    """Closes at its end every flag store that this thread opened in it: for a process that outlives its commands."""
+    stores: list[FlagStore] = []
+    token = _opened.set(stores)
+    try:
+        yield
+    finally:
+        _opened.reset(token)
+        for store in stores:
+            with suppress(Exception):
+                store.close()
+
 
 def environment() -> dict[str, str]:
     """The process's environment, filled from `.env` where it lacks something."""
@@ -93,7 +109,10 @@ def open_session(name: str | None, flag: str | None, actor: str | Actor | None, 
         )
     history = History(Path(settings.journal), settings.ledger, warn)
     acts = actor if isinstance(actor, Actor) else who(actor or settings.actor)
-    return Session(settings, reference, _store(settings), history, SystemClock(), acts, warn)
+    store = _store(settings)
+    if (opened := _opened.get()) is not None:
+        opened.append(store)
+    return Session(settings, reference, store, history, SystemClock(), acts, warn)
 
 
 def open_history(warn: Callable[[str], None]) -> tuple[KillSettings, History]:

@@ -21,7 +21,8 @@ NEXT = "Correct it in the environment or in the .env file."
 _TRUE = frozenset({"on", "true", "yes", "1"})
 _FALSE = frozenset({"off", "false", "no", "0"})
 _TOKENS = ("flipt_token", "flipt_token_file", "flipt_token_command")
-_NOT_FOR_OFF = frozenset({"flipt_api", "flipt_timeout", "ledger", "auto"})
+_SERVER_TOKENS = ("token", "token_file", "token_command")
+_NOT_FOR_OFF = frozenset({"flipt_api", "flipt_timeout", "ledger", "auto", "server", "token", "state"})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +47,11 @@ class KillSettings:
     journal: str = "rollback.journal"
     actor: str | None = None
     auto: bool = True
+    server: str | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file: str | None = None
+    token_command: str | None = field(default=None, repr=False)
+    state: str = "rollback.state.db"
     problems: tuple[str, ...] = ()
 
     @property
@@ -76,6 +82,7 @@ def read_settings(environ: Mapping[str, str], dotenv_path: str = ".env", *, forg
             (problems if forgiving and name in _NOT_FOR_OFF else wrong).append(str(error))
     if not wrong:
         wrong.extend(conflicts(found))
+        (problems if forgiving else wrong).extend(server_conflicts(found))
     if wrong:
         raise ConfigurationError("; ".join(wrong), next=NEXT)
     return KillSettings(**found, problems=tuple(problems))
@@ -99,13 +106,20 @@ def read_value(name: str, text: str) -> Any:
 
 def conflicts(values: Mapping[str, Any]) -> list[str]:
     """What is wrong with settings that are right one by one, as sentences. None counts as not given."""
-    wrong = []
-    tokens = [PREFIX + name.upper() for name in _TOKENS if values.get(name) is not None]
-    if len(tokens) > 1:
-        wrong.append(f"{' and '.join(tokens)} are given, and only one of them may be")
+    wrong = _more_than_one(_TOKENS, values)
     if values.get("flipt_key") is not None and values.get("flipt_cert") is None:
         wrong.append("ROLLBACK_FLIPT_KEY is given without ROLLBACK_FLIPT_CERT")
     return wrong
+
+
+def server_conflicts(values: Mapping[str, Any]) -> list[str]:
+    """The same for the settings that name the server; turning off on the flag store itself needs none of them."""
+    return _more_than_one(_SERVER_TOKENS, values)
+
+
+def _more_than_one(names: tuple[str, ...], values: Mapping[str, Any]) -> list[str]:
+    given = [PREFIX + name.upper() for name in names if values.get(name) is not None]
+    return [f"{' and '.join(given)} are given, and only one of them may be"] if len(given) > 1 else []
 
 
 def split_urls(text: str) -> tuple[str, ...]:
@@ -140,6 +154,18 @@ def _url(text: str) -> str:
     if not rest.startswith("//") or not re.fullmatch(host_and_port, authority):
         raise ValueError("has an address without a proper host: it must look like https://flipt.example.org")
     return f"{scheme}://{authority}{slash}{path}".rstrip("/")
+
+
+def _server(text: str) -> str:
+    """`https`, or `http` to this very machine: a token never travels in the clear."""
+    url = _url(text)
+    scheme, _, rest = url.partition("://")
+    host = rest.partition("/")[0]
+    host = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
+    is_here = host.lower() in {"localhost", "[::1]"} or re.fullmatch(r"127(\.[0-9]{1,3}){3}", host)
+    if scheme != "https" and not (scheme == "http" and is_here):
+        raise ValueError("must be https://… (http:// only for this very machine, e.g. http://127.0.0.1:8080)")
+    return url
 
 
 def _urls(text: str) -> str:
@@ -183,6 +209,8 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "flipt_timeout": _timeout,
     "ledger": _ledger,
     "auto": _on_or_off,
+    "server": _server,
+    "token": _token,
 }
 
 NAMES: tuple[str, ...] = tuple(item.name for item in fields(KillSettings) if item.name != "problems")

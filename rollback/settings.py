@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from rollback.environment import lookup, read_dotenv
 from rollback.errors import ConfigurationError
-from rollback.kill_settings import NAMES, NEXT, PREFIX, conflicts, read_value, split_urls
+from rollback.kill_settings import NAMES, NEXT, PREFIX, conflicts, read_value, server_conflicts, split_urls
 
 _ORIGIN: ContextVar[tuple[Mapping[str, str], str]] = ContextVar("_ORIGIN", default=(os.environ, ".env"))
 """Where `Settings()` reads: an environment and the path of a `.env` file."""
@@ -98,6 +98,23 @@ class Settings(BaseSettings):
     auto: bool = True
     """`on` or `off`: whether automation may act at all. People always may."""
 
+    server: str | None = None
+    """The server (`rollback serve`) that the commands go to: `https://…`, or `http://` on this very machine. None: the
+    commands act from here. Authorities of your own: the variable SSL_CERT_FILE."""
+
+    token: SecretStr | None = None
+    """Our token at that server (`rollback token issue`). None: one of the next two. At most one of the three is given.
+    """
+
+    token_file: str | None = None
+    """Path of a file that holds that token. None: no file."""
+
+    token_command: SecretStr | None = None
+    """Command that prints that token. None: no command."""
+
+    state: str = "rollback.state.db"
+    """Path of the server's own database: deliveries, tokens, what was answered."""
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -118,7 +135,8 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Settings:
-        wrong = conflicts({name: getattr(self, name) for name in NAMES})
+        values = {name: getattr(self, name) for name in NAMES}
+        wrong = conflicts(values) + server_conflicts(values)
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

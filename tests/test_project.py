@@ -190,7 +190,7 @@ def test_installed_version_is_the_one_of_the_project() -> None:
     assert installed == pyproject()["project"]["version"]
 
 
-@pytest.mark.parametrize("name", ["runtime.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["runtime.txt", "server.txt", "dev.txt"])
 def test_every_pin_is_exact_and_hashed_and_names_no_address(name: str) -> None:
     assert pins(name)
     for package, pin in pins(name).items():
@@ -201,13 +201,18 @@ def test_every_pin_is_exact_and_hashed_and_names_no_address(name: str) -> None:
 
 
 def test_runtime_pins_are_a_part_of_the_dev_pins() -> None:
-    assert pins("runtime.txt").items() <= pins("dev.txt").items()
+    assert pins("runtime.txt").items() <= pins("server.txt").items() <= pins("dev.txt").items()
 
 
 def test_pins_satisfy_what_the_project_asks_for() -> None:
     project, groups = pyproject()["project"], pyproject()["dependency-groups"]
     build, dev = groups["build"], [entry for entry in groups["dev"] if isinstance(entry, str)]
-    for name, asked in (("runtime.txt", project["dependencies"] + build), ("dev.txt", dev)):
+    server = project["optional-dependencies"]["server"]
+    for name, asked in (
+        ("runtime.txt", project["dependencies"] + build),
+        ("server.txt", project["dependencies"] + server),
+        ("dev.txt", dev + groups["figures"]),
+    ):
         for requirement in map(Requirement, asked):
             pin = pins(name)[canonicalize_name(requirement.name)]
             version = pin.split("==")[1].split()[0]

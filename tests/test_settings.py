@@ -46,6 +46,11 @@ GOOD: dict[str, tuple[str, ...]] = {
     "journal": ("j", "/mnt/j"),
     "actor": ("jdoe", "Jane Doe"),
     "auto": ("on", "OFF", "false", "1"),
+    "server": ("https://rollback.example.org/", "http://127.0.0.1:8080", "HTTP://localhost", "http://[::1]:8080/x"),
+    "token": (f"rb_{SECRET}",),
+    "token_file": ("rollback.token",),
+    "token_command": ("vault read -field=token y",),
+    "state": ("state.db", "/var/lib/rollback/state.db"),
 }
 BAD: dict[str, tuple[str, ...]] = {
     "flipt_url": ("ftp://x", "https://", "https://u:p@h", "https://h/?a", "flipt", ",", "https://h,file:x", "file:"),
@@ -54,6 +59,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "flipt_timeout": ("0", "-1", "601", "nan", "1e3", "five"),
     "ledger": ("rollback.db",),
     "auto": ("perhaps",),
+    "server": ("http://rollback.example.org", "http://127.0.0.1.example.org", "https://u:p@h", "rollback", "file:x"),
+    "token": ("two words",),
 }
 EMPTY = ("", "  ")
 
@@ -165,6 +172,7 @@ def test_the_defaults_are_those_of_the_documentation() -> None:
         "ledger": "sqlite:///rollback.db",
         "journal": "rollback.journal",
         "auto": True,
+        "state": "rollback.state.db",
     }
     assert as_kill_settings(load_settings({}, NOWHERE)) == {**dict.fromkeys(NAMES), **expected}
     assert tuple(Settings.model_fields) == NAMES
@@ -185,6 +193,8 @@ def test_the_environment_wins_and_the_file_fills_what_it_lacks() -> None:
     [
         ({"FLIPT_TOKEN": "a", "FLIPT_TOKEN_FILE": "b"}, "ROLLBACK_FLIPT_TOKEN and ROLLBACK_FLIPT_TOKEN_FILE are given"),
         ({"FLIPT_TOKEN_FILE": "a", "FLIPT_TOKEN_COMMAND": "b"}, "TOKEN_FILE and ROLLBACK_FLIPT_TOKEN_COMMAND are"),
+        ({"TOKEN": "a", "TOKEN_FILE": "b"}, "ROLLBACK_TOKEN and ROLLBACK_TOKEN_FILE are given"),
+        ({"SERVER": "http://example.org"}, "ROLLBACK_SERVER must be https"),
         ({"FLIPT_KEY": "k"}, "ROLLBACK_FLIPT_KEY is given without ROLLBACK_FLIPT_CERT"),
         ({"FLIPT_URL": "https://h,file:x"}, "may have a file: only as its first address"),
         ({"AUTO": "x", "FLIPT_TIMEOUT": "0"}, "ROLLBACK_FLIPT_TIMEOUT must be .*; ROLLBACK_AUTO must be on or off"),
@@ -217,6 +227,8 @@ def test_turning_off_is_not_refused_by_a_setting_that_it_does_not_need() -> None
         "ROLLBACK_LEDGER": "x",
         "ROLLBACK_FLIPT_TIMEOUT": "-",
         "ROLLBACK_FLIPT_API": "3",
+        "ROLLBACK_SERVER": "http://example.org",
+        "ROLLBACK_TOKEN": "two words",
     }
     found = read_settings(environ, NOWHERE, forgiving=True)
     assert (found.auto, found.ledger, found.flipt_timeout, found.flipt_api) == (
@@ -225,8 +237,14 @@ def test_turning_off_is_not_refused_by_a_setting_that_it_does_not_need() -> None
         5.0,
         "auto",
     )
-    assert len(found.problems) == 4
+    assert (found.server, found.token) == (None, None)
+    assert len(found.problems) == 6
     assert all(any(name in problem for problem in found.problems) for name in environ)
+
+
+def test_turning_off_is_not_refused_by_two_tokens_for_a_server() -> None:
+    found = read_settings({"ROLLBACK_TOKEN": "a", "ROLLBACK_TOKEN_COMMAND": "b"}, NOWHERE, forgiving=True)
+    assert "only one of them may be" in found.problems[0]
 
 
 @pytest.mark.parametrize("name", ["flipt_url", "flipt_token"])
@@ -238,7 +256,8 @@ def test_turning_off_never_asks_another_store_than_the_one_that_is_meant(name: s
 def test_no_secret_shows() -> None:
     environ = {"ROLLBACK_FLIPT_TOKEN": SECRET, "ROLLBACK_LEDGER": f"postgresql://u:{SECRET}@h/db"}
     command = {"ROLLBACK_FLIPT_TOKEN_COMMAND": f"login --password {SECRET}"}
-    for one in (environ, command):
+    server = {"ROLLBACK_TOKEN": SECRET}
+    for one in (environ, command, server, {"ROLLBACK_TOKEN_COMMAND": f"login --password {SECRET}"}):
         for shown in (read_settings(one, NOWHERE), load_settings(one, NOWHERE)):
             assert SECRET not in f"{shown!r} {shown}"
     assert read_settings(environ, NOWHERE).flipt_token == SECRET

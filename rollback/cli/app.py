@@ -35,6 +35,7 @@ COMMANDS: dict[str, str] = {
     "runbook": "rollback.cli.reading:runbook",
     "source": "rollback.cli.holding:source",
     "inbox": "rollback.cli.inbox:inbox",
+    "token": "rollback.cli.tokens:token",
     "serve": "rollback.cli.serving:serve",
     "watch": "rollback.cli.serving:watch",
     "policy": "rollback.cli.policies:policy",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
 import click
 
@@ -47,7 +48,7 @@ def lint(folder: str | None, as_json: bool) -> int:
 @click.argument("feature")
 @json_option
 def show(feature: str, as_json: bool) -> int:
-    """The policy of FEATURE and its severities with every default filled in, secrets left out."""
+    """The policy of FEATURE and its severities with every default filled in, secrets left out; or a release plan."""
     from rollback import bootstrap
     from rollback.core.model import Severity
     from rollback.core.policy import plain
@@ -55,14 +56,18 @@ def show(feature: str, as_json: bool) -> int:
     from rollback.policy_files import load_policies
 
     loaded = load_policies(read_settings(os.environ, forgiving=True).policies, bootstrap.environment())
-    found = loaded.feature(feature)
-    told = {
-        "file": str(found.file),
-        "feature": plain(found.policy),
-        "defaulted": sorted(found.defaulted),
-        "unset": {path: list(names) for path, names in found.unset.items()},
-        "severities": {name.value: plain(loaded.severity(found.policy, name).policy) for name in Severity},
-    }
+    told: dict[str, Any]
+    if (release := loaded.release(feature)) is not None:
+        told = {"file": str(release.file), "release": plain(release.policy)}
+    else:
+        found = loaded.feature(feature)
+        told = {
+            "file": str(found.file),
+            "feature": plain(found.policy),
+            "defaulted": sorted(found.defaulted),
+            "unset": {path: list(names) for path, names in found.unset.items()},
+            "severities": {name.value: plain(loaded.severity(found.policy, name).policy) for name in Severity},
+        }
     if as_json:
         click.echo(json.dumps(told, ensure_ascii=False))
     else:
@@ -73,7 +78,7 @@ def show(feature: str, as_json: bool) -> int:
 
 
 @policy.command()
-@click.argument("which", type=click.Choice(["feature", "severity", "automation"]), required=False)
+@click.argument("which", type=click.Choice(["feature", "severity", "automation", "release"]), required=False)
 @click.option("--write", metavar="FOLDER", type=click.Path(), help="Write the schema files into FOLDER instead.")
 @json_option
 def schema(which: str | None, write: str | None, as_json: bool) -> int:

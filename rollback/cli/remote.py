@@ -101,11 +101,11 @@ def check(feature: str, seconds: float | None, *, as_json: bool) -> int:
 def change(name: str, feature: str, *, actor: str | None, dry_run: bool, as_json: bool, **body: object) -> int:
     """Any other command that changes something: `name` is its own, `body` its options; None ones are left out.
 
-    Texts are cut and redacted before they leave this machine.
+    Only `until` of a hold is sent as null: that ends it. Texts are cut and redacted before they leave this machine.
     """
     sent: dict[str, object] = {"dry_run": dry_run}
     for option, value in body.items():
-        if value is None:
+        if value is None and (name, option) != ("hold", "until"):
             continue
         longest = {"text": 2000, "commit": 80, "fix": 80}.get(option, 500)
         sent[option] = redact(value, max_length=longest) if isinstance(value, str) else value

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from rollback.commands import cases, disabling, returning
+from rollback.commands import approving, cases, disabling, returning
 from rollback.output import Output
 from rollback.redaction import redact
 from rollback.server import api_models as models
@@ -66,6 +66,7 @@ def commands(holds: Holds) -> Mapping[str, Command]:
         Command("release", "Lift that, and accept the flag as others edited it", models.WithReason, _release),
         Command("hold", "Hold automation back for a time", models.HoldBody, _hold(holds)),
         Command("adopt", "Take over a case of another machine", models.AdoptBody, _adopt, needs_body=False),
+        Command("approve", "Permit a return; it replaces no evidence", models.ApproveBody, _approve),
         Command("undo", "Take a wrong disable back, watched", models.WithReason, to_return=_undo),
         Command("false-alarm", "Close a case that was none, watched", models.WithReason, to_return=_false_alarm),
         Command("close", "Check, monitor and close a low case", models.WithReason, to_return=_close),
@@ -103,6 +104,11 @@ def _release(feature: str, body: models.WithReason, actor: Actor, output: Output
 
 def _adopt(feature: str, body: models.AdoptBody, actor: Actor, output: Output) -> int:
     return _case(feature, body, actor, output).adopt()
+
+
+def _approve(feature: str, body: models.ApproveBody, actor: Actor, output: Output) -> int:
+    asked = approving.Request(feature, redact(body.reason), body.withdraw, body.step, body.switch, actor, body.dry_run)
+    return approving.run(asked, output)
 
 
 def _hold(holds: Holds) -> Run:

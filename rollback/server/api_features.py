@@ -62,9 +62,13 @@ def summaries(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     """Each case by its newest image, newest case first. An image that cannot be read is left out (`verify` names it).
 
     A case is as its highest epoch says, and there as its latest entry says: a late entry of an older epoch is history.
+    One that was opened a moment too late, and attached to the one before it (`Controller.open_case`), is none.
     """
     newest: dict[str, tuple[int, Entry, Incident]] = {}
+    too_late: set[str] = set()
     for entry in entries:
+        if entry.kind is EntryKind.FACT and entry.name == "case_attached":
+            too_late.add(str(entry.data.get("was")))
         if entry.kind is not EntryKind.TRANSITION or entry.incident is None:
             continue
         try:
@@ -74,7 +78,7 @@ def summaries(entries: Iterable[Entry]) -> list[dict[str, Any]]:
         known = newest.get(image.incident_id)
         if known is None or image.epoch >= known[0]:
             newest[image.incident_id] = (image.epoch, entry, image)
-    told = [_summary(entry, image) for _, entry, image in newest.values()]
+    told = [_summary(entry, image) for name, (_, entry, image) in newest.items() if name not in too_late]
     return sorted(told, key=lambda case: str(case["opened_at"]), reverse=True)
 
 

@@ -89,6 +89,23 @@ class NoteBody(Body):
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000, pattern=r"\S")]
 
 
+class ApproveBody(WithReason):
+    """Permission for a return, by a person whom the policy names. At most one of the three is said."""
+
+    withdraw: bool = False
+    """Take an approval back."""
+    step: bool = False
+    """The step that is exposed is well."""
+    switch: Annotated[str, StringConstraints(min_length=1, max_length=100)] | None = None
+    """A switch beside the flag that is lifted."""
+
+    @model_validator(mode="after")
+    def _one_thing(self) -> ApproveBody:
+        if self.withdraw + self.step + (self.switch is not None) > 1:
+            raise ValueError("withdraw, step and switch are three different things: say one of them")
+        return self
+
+
 class AdoptBody(Body):
     """A case that another machine left on the flag."""
 

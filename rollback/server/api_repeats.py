@@ -21,7 +21,7 @@ from fastapi import Header
 from fastapi.responses import Response
 
 from rollback import bootstrap, log
-from rollback.adapters.idempotency.port import StoredAnswer
+from rollback.automation_bootstrap import StoredAnswer
 from rollback.core.flag import BUCKETS
 from rollback.errors import RollbackError
 from rollback.server.api_answers import Wanted, media_type_of

@@ -48,6 +48,7 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = {
     "keep-off": _RESPONDERS,
     "hold": _RESPONDERS,
     "adopt": _RESPONDERS,
+    "approve": _RESPONDERS,
     "undo": _RESPONDERS,
     "close": _RESPONDERS,
     "enable": _RESPONDERS,
@@ -60,7 +61,8 @@ PERMISSIONS: Mapping[str, frozenset[Role]] = {
 }
 """What each role may do. Turning off is for everyone who responds; what somebody has to answer for (the gate skipped,
 a gate that could not see, an audience that others changed, a case that was none) is an approver's; a pipeline says that
-its fix is deployed and brings that fix back through the gate, nothing else."""
+its fix is deployed and brings that fix back through the gate, nothing else. Whose word counts as an approval is the
+policy's to say, by the token's role."""
 
 TOKENS_WITHIN = 2.0
 """Seconds for looking a token up: a database that hangs must not hold up an off."""
@@ -82,7 +84,8 @@ class Caller:
     @property
     def actor(self) -> Actor:
         """For the history. A pipeline's token is nobody's own: what needs a person is not done with it."""
-        return Actor(self.name, authenticated="ci" if self.role is Role.CI else "token")
+        known = "ci" if self.role is Role.CI else "token"
+        return Actor(self.name, authenticated=known, role=self.role.value)
 
 
 class Authentication:

@@ -72,6 +72,9 @@ def test_the_interface_keeps_to_its_description_whatever_it_is_asked(world: ApiW
             case.query = {"seconds": "0"}
         if path.endswith("/enable") and isinstance(case.body, dict) and case.body.get("force") is not True:
             case.body.pop("force_for", None)  # needs the other, which a schema cannot say
+        if path.endswith("/approve") and isinstance(case.body, dict):
+            case.body.pop("step", None)  # excludes the others, which a schema cannot say
+            case.body.pop("switch", None)
         headers = {"Authorization": f"Bearer {world.secrets[role]}"} if role else {}
         if is_stream and role:
             headers["Accept"] = "application/x-ndjson"

@@ -178,6 +178,7 @@ def test_fifty_disables_at_once_are_one_case_and_off(world: ApiWorld) -> None:
     """Each starts an engine for its proof, so the last proof takes long; the flag is off with the first."""
     write_policies(world.world.folder / "policies", prove_within="300s")
     world.http.timeout = 300.0
+
     def disable(_: int) -> tuple[int, str]:
         answer = world.post("/features/sm/disable", {"reason": "storm"})
         return answer.status_code, answer.json().get("incident", answer.text)

@@ -94,6 +94,7 @@ def test_a_commands_own_error_document_keeps_what_else_it_tells() -> None:
         ("/features/sm/enable", {"reason": "r", "force": True, "force_for": "soon"}, "force_for"),
         ("/features/sm/enable", {"reason": "r", "until": "tomorrow"}, "until"),
         ("/features/sm/hold", {"reason": "r", "until": "2030-01-01T00:00:00"}, "until"),
+        ("/features/sm/approve", {"reason": "r", "step": True, "withdraw": True}, "three different things"),
         ("/features/sm/disable", {"timeout": 601}, "timeout"),
         ("/features/sm/disable", {"timeout": "NaN"}, "timeout"),
         ("/features/sm/disable", {"reasn": "x"}, "reasn"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,13 @@ def test_a_late_entry_of_an_older_epoch_does_not_change_what_a_case_is() -> None
 def test_an_image_that_cannot_be_read_hides_no_other_case() -> None:
     (case,) = summaries([entry(State.DISABLED, 1), entry(State.RESOLVED, 2, after={"state": "nonsense"})])
     assert case["state"] == "disabled"
+
+
+def test_a_case_that_was_opened_a_moment_too_late_is_none() -> None:
+    late = entry(State.TRIGGERED, 0, 2)
+    image = dict(late.after or {}, incident_id="f-2")
+    late = replace(late, incident="f-2", after=image)
+    attached = replace(
+        late, entry_id="e-3", kind=EntryKind.FACT, name="case_attached", data={"to": "f-1", "was": "f-2"}
+    )
+    assert [case["incident"] for case in summaries([entry(State.DISABLED, 1), late, attached])] == ["f-1"]

@@ -153,6 +153,7 @@ def timeline(entries: Iterable[Entry], incident: str) -> list[dict[str, Any]]:
 def _row(entry: Entry) -> dict[str, Any]:
     after = entry.after if entry.kind is EntryKind.TRANSITION and entry.after else {}
     said = [entry.reason, *(f"{name}: {entry.data[name]}" for name in _SAID if entry.data.get(name) not in (None, ""))]
+    said += [f"{one['feature']}: {one['action']}. {one['why']}" for one in decisions([entry])]
     return {
         "at": iso(entry.at),
         "what": f"{entry.name.replace('_', ' ')}{'' if entry.kind is not EntryKind.INTENT else ' (meant)'}",

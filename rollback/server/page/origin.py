@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 PROXY = "If a proxy is in front, it must pass the Host header on as it came."
+
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^:@/\[\]\s]+)(?::[0-9]+)?")
 
 
 def why_foreign(headers: Mapping[str, str]) -> str:
@@ -33,7 +36,8 @@ def is_secure(headers: Mapping[str, str]) -> bool:
 
 def is_loopback(headers: Mapping[str, str]) -> bool:
     """Whether the browser runs on this very machine, by the address that it called."""
-    name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    found = _HOST.fullmatch(headers.get("host", ""))
+    name = found[1].strip("[]").lower() if found else ""
     if name == "localhost" or name.endswith(".localhost"):
         return True
     try:

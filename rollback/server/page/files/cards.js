@@ -1,10 +1,10 @@
 // What is seen of the document: one card a feature, then deliveries, decisions, and the server itself.
 
-import { at, h, running } from "./dom.js";
+import { at, h, running, serverNow } from "./dom.js";
 import { actionsOf, renderActions } from "./actions.js";
 
 const GLYPHS = { off: "■", unproven: "▲", on: "●", reduced: "◐", unknown: "?" };
-const ORDER = ["unknown", "unproven", "reduced", "off", "on"];
+const ORDER = ["reduced", "off", "on"];
 
 // `age` is how many seconds ago it was read (null: never), `isStale` whether that is too long ago to be taken for now.
 export function renderCard(card, { age, isStale }) {
@@ -24,10 +24,18 @@ export function renderCard(card, { age, isStale }) {
     h("p", { class: "world" }, card.world),
     alarms(card),
     renderActions(card, actionsOf(card)),
-    facts(card),
-    evidence(card),
-    card.timeline.length > 0 && timeline(card),
-    card.basis.length > 0 && card.exposure === 0 && basis(card));
+    h("div", { class: "more" },
+      h("div", {}, facts(card), evidence(card)),
+      h("div", {}, card.timeline.length > 0 && timeline(card), card.basis.length > 0 && card.exposure === 0 && basis(card))));
+}
+
+// All features in one line each: on a phone the cards do not fit on one screen.
+export function renderGlances(cards) {
+  return h("nav", { id: "glances", class: "glances", "aria-label": "All features at a glance" }, cards.map(({ card, isStale }) => {
+    const kind = isStale ? "unknown" : card.kind;
+    return h("a", { href: `#name-${card.key}`, class: kind, "data-key": card.key },
+      h("span", { "aria-hidden": "true" }, GLYPHS[kind]), ` ${card.name} `, h("strong", {}, isStale ? "UNKNOWN" : card.word));
+  }));
 }
 
 function lastSeen(card, age) {
@@ -44,7 +52,7 @@ function glanceSince(card) {
 function alarms(card) {
   const human = card.needs_human;
   const told = [
-    card.error && ["bad", card.error.message, card.error.next && ` ${card.error.next}`],
+    card.error && ["bad", card.error.message, card.error.next && h("span", { class: "next" }, card.error.next)],
     card.kind === "unknown" && !card.error && ["bad", `Not known: ${card.exposure_unknown || "nobody can say"}. Unknown is not off.`],
     human && ["bad", h("strong", {}, `Needs a human: ${human.role}. `), human.what, " Since ", at(human.since), human.by ? [", by ", at(human.by)] : "", "."],
     card.pending_off_since && ["bad", h("strong", {}, "An off was sent and is not settled"), ", since ", at(card.pending_off_since), "."],
@@ -66,7 +74,7 @@ function facts(card) {
     if (card.case) row("Opened", at(card.opened_at), card.case.opened_by && ` by ${card.case.opened_by}`, card.case.reason && `: ${card.case.reason}`);
   } else row("Case", "none");
   row("Exposure", exposure(card));
-  if (card.exposure === 0 && card.pollers_follow_by) row("Clients that poll", "have followed by ", at(card.pollers_follow_by), " (", running(card.pollers_follow_by, true), ")");
+  if (card.exposure === 0 && card.pollers_follow_by) row("Clients that poll", pollers(card.pollers_follow_by));
   if (card.operation) row("Return", `${card.operation.command} by ${card.operation.by}, for `, running(card.operation.began_at), h("br"), card.operation.line);
   if (card.monitoring_until) row("Monitoring", running(card.monitoring_until, true), " at least, until ", at(card.monitoring_until));
   if (card.alerts.length > 0) row("Alerts that fire", h("ul", {}, card.alerts.map(firing)));
@@ -74,6 +82,11 @@ function facts(card) {
   row("Trigger", armed(card));
   if (card.not_covered.length > 0) row("Not covered", h("ul", {}, card.not_covered.map((one) => h("li", {}, h("strong", {}, one.name), ` ${one.because}`))));
   return h("dl", { class: "facts" }, rows);
+}
+
+function pollers(iso) {
+  if (Date.parse(iso) <= serverNow()) return ["have followed by ", at(iso), ", assumed by time"];
+  return ["follow by ", at(iso), " (", running(iso, true), ")"];
 }
 
 function exposure(card) {
@@ -151,21 +164,28 @@ function decisions(features) {
 }
 
 function health(known, server) {
-  const parts = Object.entries(server.parts || {});
-  const rows = parts.map(([name, why]) => ["", name, why || "ok", Boolean(why)]);
-  for (const [name, why] of Object.entries(server.closed_sources || {})) rows.push(["", `source ${name}`, `closed: ${why}`, true]);
-  for (const one of server.channels || []) rows.push(["", `channel ${one.name}`, one.failing_since ? `fails: ${one.why}; ${one.waiting} wait` : "ok", Boolean(one.failing_since)]);
-  if (server.wrong_tokens) rows.push(["", "sign-ins", `${server.wrong_tokens} failed in the last ten minutes`, true]);
-  if (known.policies_trouble) rows.push(["", "policies", known.policies_trouble, true]);
-  if (server.trouble) rows.push(["", "server", server.trouble, true]);
-  const isWell = rows.length > 0 && rows.every((row) => !row[3]);
+  const rows = Object.entries(server.parts || {}).map(([name, why]) => [name, why]);
+  for (const [name, why] of Object.entries(server.closed_sources || {})) rows.push([`source ${name}`, `closed: ${why}`]);
+  for (const one of server.channels || []) rows.push([`channel ${one.name}`, one.failing_since ? `fails: ${one.why}; ${one.waiting} wait` : ""]);
+  if (server.wrong_tokens) rows.push(["sign-ins", `${server.wrong_tokens} failed in the last ten minutes`]);
+  if (known.policies_trouble) rows.push(["policies", known.policies_trouble]);
+  if (server.trouble) rows.push(["server", server.trouble]);
+  const wrong = rows.filter(([, why]) => why);
+  const well = rows.filter(([, why]) => !why);
   return section("server", "This server",
-    h("p", { class: isWell ? "good" : "bad" }, rows.length === 0 ? "Not known yet." : isWell ? "All parts are well." : "A part is not well."),
-    h("dl", { class: "facts" }, rows.sort((a, b) => Number(b[3]) - Number(a[3])).map(([, name, words, isBad]) => [h("dt", {}, name), h("dd", { class: isBad ? "bad" : null }, words)])));
+    rows.length === 0 ? h("p", { class: "bad" }, "Not known yet.") : wrong.length === 0 ? h("p", { class: "good" }, "All parts are well.") : h("p", { class: "bad" }, "A part is not well:"),
+    wrong.length > 0 && h("dl", { class: "facts" }, wrong.map(([name, why]) => [h("dt", {}, name), h("dd", { class: "bad" }, why)])),
+    well.length > 0 && h("details", {}, h("summary", {}, `Well: ${well.length} parts`), h("p", { class: "quiet" }, well.map(([name]) => name).join(", "))));
 }
 
+// The most urgent first: off that is not proven, open cases by severity, what is not known; then by state and name.
 export function inOrder(features) {
-  const rank = (card) => (card.incident || card.error ? 0 : 10) + ORDER.indexOf(card.kind);
+  const rank = (card) => {
+    if (card.kind === "unproven") return 0;
+    const severity = ["critical", "high", "low"].indexOf(card.severity);
+    if (card.incident && severity >= 0) return 1 + severity;
+    return card.kind === "unknown" ? 1.5 : 10 + ORDER.indexOf(card.kind);
+  };
   return [...features].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
 }
 

@@ -2,7 +2,7 @@
 
 import { h, morph, setServerTime, clockTime, span, tick } from "./dom.js";
 import { actionsOf, ask } from "./actions.js";
-import { inOrder, renderBelow, renderCard, summary } from "./cards.js";
+import { inOrder, renderBelow, renderCard, renderGlances, summary } from "./cards.js";
 
 const CUT_OFF = 7; // seconds without a word from the server after which nothing shown counts as now
 const POLL_AFTER = 4; // seconds without an event after which the server is asked instead
@@ -47,14 +47,13 @@ function show() {
   const main = document.getElementById("features");
   if (known) {
     const cards = inOrder(known.features).map((card) => {
-      const age = ages[card.key] ?? null;
-      const now = age === null ? null : age + quiet;
-      const isStale = isCutOff || now === null || now > staleAfter;
-      if (!isStale) announce(card);
-      return renderCard(card, { age: now, isStale });
+      const read = ages[card.key] ?? null;
+      const age = read === null ? null : read + quiet;
+      return { card, age, isStale: isCutOff || age === null || age > staleAfter };
     });
-    const fresh = h("div", { id: "features", class: "features", tabindex: -1 }, cards);
-    morph(main, fresh);
+    for (const { card, isStale } of cards) if (!isStale) announce(card);
+    morph(document.getElementById("glances"), renderGlances(cards));
+    morph(main, h("div", { id: "features", class: "features", tabindex: -1 }, cards.map(({ card, age, isStale }) => renderCard(card, { age, isStale }))));
     const below = document.getElementById("below");
     morph(below, h("div", { id: "below", class: "below" }, renderBelow(known)));
   }
