@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 
@@ -18,6 +19,16 @@ def require_program(name: str) -> str:
     if path is not None:
         return path
     reason = f"needs the program {name!r}, which is not on PATH"
+    if os.environ.get("ROLLBACK_CI_REQUIRE"):
+        pytest.fail(f"{reason}; ROLLBACK_CI_REQUIRE forbids to skip")
+    pytest.skip(reason)
+
+
+def require_module(name: str) -> None:
+    """Skips the calling test, or fails it, as `require_program` does, when the Python package `name` is missing."""
+    if importlib.util.find_spec(name) is not None:
+        return
+    reason = f"needs the Python package {name!r}, which is not installed"
     if os.environ.get("ROLLBACK_CI_REQUIRE"):
         pytest.fail(f"{reason}; ROLLBACK_CI_REQUIRE forbids to skip")
     pytest.skip(reason)

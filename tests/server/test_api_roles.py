@@ -108,7 +108,7 @@ def test_every_route_keeps_to_the_table_for_every_role(world: ApiWorld) -> None:
         ({"fix": "abc123", "force": True}, {"approver"}),
         ({"fix": "abc123", "accept_blind": True}, {"approver"}),
     ],
-    ids=str,
+    ids=lambda told: " ".join(sorted(told)) or "nothing more",
 )
 def test_what_an_enable_needs_depends_on_how_it_goes_about_it(
     world: ApiWorld, more: dict[str, Any], allowed: set[str]

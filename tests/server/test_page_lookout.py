@@ -83,9 +83,11 @@ def shown(lookout: Lookout) -> dict[str, str]:
 
 def test_nobody_looks_while_nobody_watches(make: Make) -> None:
     world = World()
-    make(world)
+    lookout = make(world)
+    assert not lookout._is_running
     assert world.looked == {}
-    assert not [one for one in threading.enumerate() if one.name == "page"]
+    lookout.seen()
+    assert lookout._is_running
 
 
 def test_a_feature_is_looked_at_once_a_second_however_many_ask(make: Make) -> None:

@@ -1,7 +1,7 @@
 // What a person can do with a feature: which buttons there are, what each asks, and what the command answered.
 // A new command is a new row in `actionsOf`, and a name in OFFERED of routes.py.
 
-import { h, span } from "./dom.js";
+import { h, serverNow, span } from "./dom.js";
 
 const meta = (name) => document.querySelector(`meta[name="rollback-${name}"]`).content;
 const MAY = new Set(meta("may").split(" "));
@@ -23,7 +23,7 @@ export function actionsOf(card) {
       command: "hold", label: "Hold automation", title: `Hold automation back for ${card.name}?`, confirm: "Hold",
       says: "Alerts are recorded and told, and turn nothing off meanwhile. A person can always disable.",
       reason: "needed", isFor: true,
-      body: (asked) => ({ reason: asked.reason, until: new Date(Date.now() + asked.minutes * 60000).toISOString() }),
+      body: (asked) => ({ reason: asked.reason, until: new Date(serverNow() + asked.minutes * 60000).toISOString() }),
     },
     isHeld && {
       command: "hold", label: "End the hold", title: `Let automation act on ${card.name} again?`, confirm: "End the hold",
@@ -71,6 +71,7 @@ export function ask(card, action, { before, after }) {
       h("dt", {}, "Flag"), h("dd", {}, card.flag || "not known: its policy says"),
       h("dt", {}, "Store"), h("dd", {}, card.store || "not known: the settings say")),
     h("p", {}, action.says),
+    document.body.classList.contains("stale") && h("p", { class: "wrong" }, "The server does not answer this page; it is tried all the same. ", byHand(card, action)),
     action.isFor && h("p", { class: "field" }, h("label", { for: "ask-minutes" }, "For"), minutes),
     h("p", { class: "field" }, h("label", { for: "ask-reason" }, words), reason),
     lines,
@@ -97,6 +98,10 @@ export function ask(card, action, { before, after }) {
   (action.command === "disable" ? confirm : reason).focus();
 }
 
+function byHand(card, action) {
+  return `Without this page: rollback ${action.command} ${card.key}`;
+}
+
 const ENDS = {
   0: ["good", "Done."],
   3: ["bad", "Refused by the policy; nothing was done."],
@@ -112,7 +117,6 @@ async function run(card, action, asked, lines) {
     line.scrollIntoView({ block: "nearest" });
     return line;
   };
-  const byHand = `Without this page: rollback ${action.command} ${card.key}`;
   let live = null;
   let end = null;
   try {
@@ -130,23 +134,25 @@ async function run(card, action, asked, lines) {
       if (live && !("beat" in event)) live = (live.remove(), null);
       if ("line" in event) say(event.line, { green: "good", yellow: "warn", red: "bad" }[event.fg]);
       else if ("warn" in event) say(`Warning: ${event.warn}`, "warn");
-      else if ("waiting" in event) live = say(`The flag store does not answer (${event.why}); trying for ${span(event.waiting)} more. ${byHand}`, "bad");
+      else if ("waiting" in event) live = say(`The flag store does not answer (${event.why}); trying for ${span(event.waiting)} more. ${byHand(card, action)}`, "bad");
       else if ("problem" in event || "exit" in event) end = event;
     }
   } catch {
-    say(`The connection broke off. What was begun may be done or not: look at the card. ${byHand}`, "bad");
+    say(`The connection broke off. What was begun may be done or not: look at the card. ${byHand(card, action)}`, "bad");
     return false;
   }
   if (end && end.problem) tell(end.problem);
-  else if (end) say(...(ENDS[end.exit] || ["bad", `Ended with exit code ${end.exit}.`]).reverse());
-  else say(`The answer ended too early. Look at the card. ${byHand}`, "bad");
+  else if (end) {
+    const [kind, words] = ENDS[end.exit] || ["bad", `Ended with exit code ${end.exit}.`];
+    say(words, kind);
+  } else say(`The answer ended too early. Look at the card. ${byHand(card, action)}`, "bad");
   return Boolean(end) && end.exit === 0;
 
   function tell(problem) {
     say(problem.detail || "It failed.", "bad");
     if (problem.next) say(problem.next, "bad");
     if (problem.status === 401) say("Reload the page to sign in.", "bad");
-    if (action.command === "disable") say(byHand, "bad");
+    if (action.command === "disable") say(byHand(card, action), "bad");
   }
 }
 

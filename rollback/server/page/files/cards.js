@@ -75,7 +75,7 @@ function facts(card) {
   } else row("Case", "none");
   row("Exposure", exposure(card));
   if (card.exposure === 0 && card.pollers_follow_by) row("Clients that poll", pollers(card.pollers_follow_by));
-  if (card.operation) row("Return", `${card.operation.command} by ${card.operation.by}, for `, running(card.operation.began_at), h("br"), card.operation.line);
+  if (card.operation) row("Return", `${card.operation.command} by ${card.operation.by}, for `, running(card.operation.began_at), !card.evidence && card.operation.line && h("span", { class: "why" }, `It last said: ${card.operation.line}`));
   if (card.monitoring_until) row("Monitoring", running(card.monitoring_until, true), " at least, until ", at(card.monitoring_until));
   if (card.alerts.length > 0) row("Alerts that fire", h("ul", {}, card.alerts.map(firing)));
   if (card.fix) row("Fix", card.fix);

@@ -35,7 +35,7 @@ function take(told) {
   if (told.document && told.version !== version) {
     known = told.document;
     version = told.version;
-  }
+  } else if (told.version !== version) poll(); // the event that told of it got lost
   show();
 }
 
@@ -53,7 +53,9 @@ function show() {
     });
     for (const { card, isStale } of cards) if (!isStale) announce(card);
     morph(document.getElementById("glances"), renderGlances(cards));
-    morph(main, h("div", { id: "features", class: "features", tabindex: -1 }, cards.map(({ card, age, isStale }) => renderCard(card, { age, isStale }))));
+    morph(main, h("div", { id: "features", class: "features", tabindex: -1 }, 
+      cards.length > 0 ? cards.map(({ card, age, isStale }) => renderCard(card, { age, isStale })) : h("p", { class: "wrong" },
+        `No feature is known here, so nothing can be shown. ${known.policies_trouble} By hand: rollback status`)));
     const below = document.getElementById("below");
     morph(below, h("div", { id: "below", class: "below" }, renderBelow(known)));
   }
@@ -140,7 +142,8 @@ setInterval(() => {
   if ((performance.now() - streamAt) / 1000 > POLL_AFTER) poll();
 }, POLL_EVERY);
 setInterval(() => {
-  if (!stream || stream.readyState === EventSource.CLOSED) listen();
+  const isSilent = performance.now() - streamAt > STREAM_AGAIN;
+  if (!stream || stream.readyState === EventSource.CLOSED || isSilent) listen();
 }, STREAM_AGAIN);
 
 // A window that was hidden, or comes back from the browser's memory, shows nothing of before as if it were now.
