@@ -1,4 +1,5 @@
-"""Reads the policies' folder, strictly: severities, `automation.yaml`, and features (`features/<feature>.yaml`).
+"""Reads the policies' folder, strictly: severities, `automation.yaml`, features (`features/<feature>.yaml`), and the
+plans of releases (`releases/<release>.yaml`).
 
 Every error of a file is `file:line: what is wrong; what to do`, and all of them are told at once. A broken file hides
 no other: its errors are raised when that feature is asked for, and by `rollback policy lint`. What turning off needs
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 
 from rollback.core.model import Severity
 from rollback.core.policy import AutomationPolicy, FeaturePolicy, PolicyModel, SeverityPolicy
+from rollback.core.release_policy import ReleasePolicy
 from rollback.errors import ConfigurationError
 from rollback.policy_errors import PolicyFileError, problems_of
 from rollback.policy_values import IDENTITY, Values, expand_values, forget_unknown_targets
@@ -58,6 +60,7 @@ class Loaded(Generic[AnyPolicy]):
 LoadedFeature = Loaded[FeaturePolicy]
 LoadedSeverity = Loaded[SeverityPolicy]
 LoadedAutomation = Loaded[AutomationPolicy]
+LoadedRelease = Loaded[ReleasePolicy]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Broken:
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """Everything in one folder. `severities` is by file name without `.yaml`, `features` by key.
+    """Everything in one folder. `severities` is by file name without `.yaml`, `features` and `releases` by key.
 
     `automation_file` is None without an `automation.yaml`, and when it is broken: then `broken_automation` says why.
     """
@@ -83,6 +86,8 @@ class Policies:
     broken_severities: tuple[Broken, ...] = ()
     automation_file: LoadedAutomation | None = None
     broken_automation: tuple[Broken, ...] = ()
+    releases: Mapping[str, LoadedRelease] = field(default_factory=dict)
+    broken_releases: tuple[Broken, ...] = ()
 
     @property
     def automation(self) -> AutomationPolicy:
@@ -140,6 +145,17 @@ class Policies:
             )
         return loaded
 
+    def release(self, name: str) -> LoadedRelease | None:
+        """The plan of a release of this name, upper and lower case alike; None when there is none, or a feature is
+        called so. Raises `PolicyFileError` when its file is broken."""
+        wanted = name.strip().casefold()
+        if wanted in self.features:
+            return None
+        for broken in self.broken_releases:
+            if wanted == broken.file.stem.casefold():
+                raise broken.error
+        return self.releases.get(wanted)
+
     def _no_feature(self, name: str, wanted: str) -> ConfigurationError:
         known = {called: key for key, one in self.features.items() for called in one.policy.names}
         near = difflib.get_close_matches(wanted, known, n=1)
@@ -161,8 +177,8 @@ def load_policies(folder: str | FilePath, environ: Mapping[str, str]) -> Policie
     automation, broken_automation = _load_all(
         [one for one in here if one.stem == AUTOMATION], AutomationPolicy, environ
     )
-    paths = _policy_paths(folder / "features") if (folder / "features").is_dir() else []
-    features, broken_features = _load_all(paths, FeaturePolicy, environ)
+    features, broken_features = _load_all(_paths_below(folder, "features"), FeaturePolicy, environ)
+    releases, broken_releases = _load_all(_paths_below(folder, "releases"), ReleasePolicy, environ)
     return Policies(
         folder,
         {one.policy.feature: one for one in features.values()},
@@ -171,6 +187,8 @@ def load_policies(folder: str | FilePath, environ: Mapping[str, str]) -> Policie
         broken_severities,
         None if broken_automation else automation.get(AUTOMATION),
         broken_automation,
+        releases,
+        broken_releases,
     )
 
 
@@ -195,6 +213,10 @@ def _policy_paths(folder: FilePath) -> list[FilePath]:
             f"the policies' folder {folder} cannot be read: {error.strerror or error}",
             next="set ROLLBACK_POLICIES to the folder that holds critical.yaml and features",
         ) from error
+
+
+def _paths_below(folder: FilePath, name: str) -> list[FilePath]:
+    return _policy_paths(folder / name) if (folder / name).is_dir() else []
 
 
 def _load_all(
@@ -233,6 +255,9 @@ def _load(path: FilePath, model: type[AnyPolicy], environ: Mapping[str, str]) ->
         raise PolicyFileError(path, problems) from None
     if isinstance(policy, FeaturePolicy) and policy.feature != path.stem:
         problems.append(_wrong_name(policy, path, document))
+    if isinstance(policy, ReleasePolicy) and policy.release != path.stem:
+        what = f"`release` is {policy.release}, and the file is called {path.name}"
+        problems.append(Problem(document.line_of(("release",)), what, f"call the file {policy.release}.yaml"))
     if problems:
         raise PolicyFileError(path, problems)
     return Loaded(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from rollback.core.evidence import Evidence, step_alpha
 from rollback.core.flag import FlagConfig, FlagType, Polarity
 from rollback.core.ladder import plan, reduced
 from rollback.core.policy import Gate
@@ -17,6 +16,8 @@ from rollback.policy_files import LoadedSeverity, Policies
 from rollback.policy_findings import Finding
 from rollback.policy_lint_alerts import lint_alerts, lint_automation, lint_shadows
 from rollback.policy_lint_features import lint_feature, lint_names
+from rollback.policy_lint_releases import lint_release
+from rollback.policy_lint_returns import lint_returning_feature, lint_returns, samples_for
 
 __all__ = ["Finding", "lint", "lint_severity", "samples_needed"]
 
@@ -26,14 +27,16 @@ SENSIBLE_P0 = (0.001, 0.2)
 SENSIBLE_ALPHA = (0.0001, 0.1)
 """Above, one broken feature in ten is let back in."""
 
-ENOUGH = 2
-"""A deadline is at least this many times what the samples need: a single failed probe already costs dozens."""
-
 
 def lint(policies: Policies) -> list[Finding]:
     """Everything that is wrong with the policies or worth knowing, by file and line."""
     found: list[Finding] = []
-    for broken in (*policies.broken_severities, *policies.broken_automation, *policies.broken_features):
+    for broken in (
+        *policies.broken_severities,
+        *policies.broken_automation,
+        *policies.broken_features,
+        *policies.broken_releases,
+    ):
         for one in broken.error.located:
             what = f"{one.message}; {one.next}" if one.next else one.message
             found.append(Finding(one.file, one.line, "error", what))
@@ -42,27 +45,30 @@ def lint(policies: Policies) -> list[Finding]:
     for feature in policies.features.values():
         found.extend(lint_feature(feature, policies))
         found.extend(lint_alerts(feature, policies))
+        found.extend(lint_returning_feature(feature, policies))
     found.extend(lint_names(policies))
     found.extend(lint_shadows(policies))
     if policies.automation_file is not None:
         found.extend(lint_automation(policies.automation_file, policies))
+    for release in policies.releases.values():
+        found.extend(lint_release(release))
     return sorted(set(found))
 
 
 def samples_needed(gate: Gate, steps: int) -> int:
     """How many clean samples one of `steps` steps needs at least, for the first fix."""
-    return Evidence.start(gate.p0).clean_samples_missing(step_alpha(gate.alpha, max(steps, 1), attempt=1))
+    return samples_for(gate, 1 / max(steps, 1))
 
 
 def lint_severity(loaded: LoadedSeverity) -> Iterator[Finding]:
     """What is wrong with one severity's policy."""
     policy = loaded.policy
     yield from _chances(loaded)
-    needed = samples_needed(policy.gate, len(policy.ladder))
-    yield from _deadline(loaded, ("gate",), policy.gate.deadline, needed)
+    yield from lint_returns(loaded)
     yield from _soak(loaded, ("gate",), policy.gate.minimum_soak)
+    if policy.cohort is not None:
+        yield from _soak(loaded, ("cohort",), policy.cohort.minimum_soak)
     for index, step in enumerate(policy.ladder):
-        yield from _deadline(loaded, ("ladder", index), step.deadline, needed)
         yield from _soak(loaded, ("ladder", index), step.minimum_soak)
     yield from _dead_steps(loaded)
     yield from _monitoring(loaded)
@@ -80,22 +86,6 @@ def _chances(loaded: LoadedSeverity) -> Iterator[Finding]:
         if not low <= value <= high:
             message = f"{name} {value:g} is outside of what makes sense, {low:g} to {high:g}"
             yield _warning(loaded, message, "gate", name)
-
-
-def _deadline(
-    loaded: LoadedSeverity, path: tuple[str | int, ...], deadline: timedelta, needed: int
-) -> Iterator[Finding]:
-    gate = loaded.policy.gate
-    shortest = needed * gate.interval
-    if deadline < ENOUGH * shortest:
-        yield _error(
-            loaded,
-            f"the deadline {format_duration(deadline)} is too short: {needed} clean samples, one every "
-            f"{format_duration(gate.interval)}, take {_rounded(shortest)} at least; "
-            f"give it {_rounded(ENOUGH * shortest)} or more",
-            *path,
-            "deadline",
-        )
 
 
 def _soak(loaded: LoadedSeverity, path: tuple[str | int, ...], soak: timedelta) -> Iterator[Finding]:
@@ -133,12 +123,6 @@ def _monitoring(loaded: LoadedSeverity) -> Iterator[Finding]:
             f"{format_duration(policy.gate.deadline)}"
         )
         yield _warning(loaded, message, "monitoring", "duration")
-
-
-def _rounded(duration: timedelta) -> str:
-    """A duration for reading: whole seconds below two minutes, whole minutes above, rounded up."""
-    seconds = -(-duration // timedelta(seconds=1))
-    return f"{seconds}s" if seconds < 120 else f"{-(-seconds // 60)}m"
 
 
 def _error(loaded: LoadedSeverity, message: str, *path: str | int) -> Finding:

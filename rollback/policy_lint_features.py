@@ -16,6 +16,7 @@ from rollback.core.scalars import format_duration
 from rollback.errors import ConfigurationError
 from rollback.policy_files import LoadedFeature, Policies
 from rollback.policy_findings import Finding
+from rollback.policy_lint_health import lint_health
 from rollback.policy_values import requests_in
 from rollback.policy_yaml import Path, dotted
 
@@ -37,6 +38,7 @@ def lint_feature(loaded: LoadedFeature, policies: Policies) -> Iterator[Finding]
     yield from _severities(loaded, policies)
     yield from _people(loaded)
     yield from _secrets(loaded)
+    yield from lint_health(loaded, policies)
 
 
 def lint_names(policies: Policies) -> Iterator[Finding]:
@@ -71,7 +73,7 @@ def _others(loaded: LoadedFeature, owners: list[LoadedFeature]) -> str:
 
 def _targets(loaded: LoadedFeature) -> Iterator[Finding]:
     policy = loaded.policy
-    if not policy.health.endpoints:
+    if not policy.health.is_asked:
         yield _error(loaded, "there are no endpoints, so the gate can never pass", "health")
     if policy.health.control is None and policy.health.endpoints:
         message = "there is no control target: a fault of our own network would count as harm"
@@ -117,9 +119,9 @@ def _unset(loaded: LoadedFeature) -> Iterator[Finding]:
 
 def _target_name(loaded: LoadedFeature, place: Path) -> str:
     spot: Any = loaded.written
-    for part in place[: 3 if place[1] == "endpoints" else 2 if place[0] == "health" else 1]:
+    for part in place[: 3 if place[1] in ("endpoints", "metrics") else 2 if place[0] == "health" else 1]:
         spot = spot[part]
-    return str(spot.get("name", place[0]))
+    return str(spot.get("name", place[1] if place[0] == "health" else place[0]))
 
 
 # -- readers, severities, people ---------------------------------------------------------------

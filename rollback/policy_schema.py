@@ -11,12 +11,14 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from rollback.core.policy import AutomationPolicy, FeaturePolicy, PolicyModel, SeverityPolicy
+from rollback.core.release_policy import ReleasePolicy
 from rollback.core.scalars import format_duration
 
 _FILES: dict[str, type[PolicyModel]] = {
     "feature": FeaturePolicy,
     "severity": SeverityPolicy,
     "automation": AutomationPolicy,
+    "release": ReleasePolicy,
 }
 _VARIABLE = {"type": "string", "pattern": r"\$\{"}
 _OUTSIDE = ("title", "description", "default", "examples")
@@ -32,7 +34,7 @@ class _InFileWords(GenerateJsonSchema):
 
 
 def policy_schema() -> dict[str, dict[str, Any]]:
-    """The schemas of the three kinds of file: `feature`, `severity` and `automation`.
+    """The schemas of the four kinds of file: `feature`, `severity`, `automation` and `release`.
 
     `${NAME}` is allowed wherever values are.
     """
@@ -45,7 +47,7 @@ def schema_text(schema: dict[str, Any]) -> str:
 
 
 def write_schemas(folder: Path) -> list[Path]:
-    """Writes `feature.json`, `severity.json` and `automation.json` into `folder` and returns their paths."""
+    """Writes one file of each kind, e.g. `feature.json`, into `folder` and returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name, schema in policy_schema().items():

@@ -72,18 +72,23 @@ class _Walk:
 
 
 def requests_in(data: Any) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Every request of a feature's data (the control target, endpoints, the effect check), with its path."""
+    """Every request of a policy's data (endpoints, metrics, the effect check, switches and so on), with its path."""
     if not isinstance(data, dict):
         return
     health = data.get("health")
     spots: list[tuple[Path, Any]] = [(("effect_check",), data.get("effect_check"))]
+    switches = data.get("switches")
+    if isinstance(switches, list):
+        beside = [(index, one) for index, one in enumerate(switches) if isinstance(one, dict)]
+        spots.extend((("switches", index, "read_back"), one.get("read_back")) for index, one in beside)
     if isinstance(health, dict):
-        spots.append((("health", "control"), health.get("control")))
-        endpoints = health.get("endpoints")
-        if isinstance(endpoints, list):
-            spots.extend((("health", "endpoints", index), endpoint) for index, endpoint in enumerate(endpoints))
+        spots.extend((("health", name), health.get(name)) for name in ("control", "version", "maintenance"))
+        for name in ("endpoints", "metrics"):
+            several = health.get(name)
+            if isinstance(several, list):
+                spots.extend((("health", name, index), one) for index, one in enumerate(several))
     for path, spot in spots:
-        if isinstance(spot, dict):
+        if isinstance(spot, dict) and "url" in spot:
             yield path, spot
 
 

@@ -215,7 +215,7 @@ def test_what_is_wrong_below_a_name_is_explained_by_the_field_there(folder: Path
 # -- the schema --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["feature", "severity", "automation"])
+@pytest.mark.parametrize("name", ["feature", "severity", "automation", "release"])
 def test_the_committed_schema_is_the_models(name: str) -> None:
     committed = (POLICIES / "schema" / f"{name}.json").read_text(encoding="utf-8")
     assert committed == schema_text(policy_schema()[name]), "run: rollback policy schema --write policies/schema"
@@ -223,7 +223,7 @@ def test_the_committed_schema_is_the_models(name: str) -> None:
 
 def test_the_schemas_are_written_where_they_are_wanted(tmp_path: Path) -> None:
     written = write_schemas(tmp_path / "new" / "schema")
-    assert [path.name for path in written] == ["feature.json", "severity.json", "automation.json"]
+    assert [path.name for path in written] == ["feature.json", "severity.json", "automation.json", "release.json"]
     assert written[0].read_bytes() == (POLICIES / "schema" / "feature.json").read_bytes()
 
 
@@ -237,7 +237,7 @@ def properties(schema: Any) -> list[tuple[str, dict[str, Any]]]:
     return here + [found for value in schema.values() for found in properties(value)]
 
 
-@pytest.mark.parametrize("name", ["feature", "severity", "automation"])
+@pytest.mark.parametrize("name", ["feature", "severity", "automation", "release"])
 def test_every_property_of_the_schema_is_described(name: str) -> None:
     found = properties(policy_schema()[name])
     assert len(found) > 20

@@ -80,7 +80,7 @@ def policy_of(loaded: Policies, feature: str) -> ReplayPolicy:
         limits={source: _limits(automation.limits(source)) for source in sorted(automation.source_names)},
         default_limits=_limits(automation.limits("")),
         gate=severities[Severity.CRITICAL].gate,
-        metrics=metrics,
+        metrics=tuple(metrics),
     )
     has_cohort = found.cohort is not None and bool(found.cohort.segments)
     frozen = {
@@ -91,9 +91,10 @@ def policy_of(loaded: Policies, feature: str) -> ReplayPolicy:
     return ReplayPolicy(severities, alerts, metrics, timedelta(seconds=found.follow_seconds), has_cohort, frozen)
 
 
-def metrics_of(feature: FeaturePolicy) -> tuple[str, ...]:
-    """The names of the metrics that the feature's gate asks for."""
-    return tuple(endpoint.name for endpoint in feature.health.endpoints)
+def metrics_of(feature: FeaturePolicy) -> dict[str, float]:
+    """The metrics that the feature's gate asks for, each with the exposure (percent) from which on it must pass."""
+    own = {endpoint.name: 0.0 for endpoint in feature.health.endpoints}
+    return own | {metric.name: metric.counts_from for metric in feature.health.metrics}
 
 
 def _limits(limits: Limits) -> tuple[timedelta, timedelta]:
@@ -223,6 +224,17 @@ LABELS: Mapping[str, str] = {
 """Short words for marks; the others are shown by their own."""
 
 
+FIGURES: Mapping[str, str] = {
+    "seconds_to_off": "seconds until off",
+    "seconds_to_full": "seconds until back in full",
+    "minutes_off": "minutes off",
+    "minutes_of_harm": "minutes of harm met",
+    "minutes_unknown": "minutes open, rate unknown",
+    "false_returns": "false returns",
+}
+"""The figures' names for people; minutes of harm are those of a full outage for everybody."""
+
+
 def _figures_table(recording: Recording, done: Figures | None, replayed: Sequence[Replayed], output: Output) -> str:
     from rich.table import Table
 
@@ -231,7 +243,7 @@ def _figures_table(recording: Recording, done: Figures | None, replayed: Sequenc
     table = Table("", "what was done", *(f"policy: {clean(one.folder)}" for one in replayed), box=None, pad_edge=False)
     columns = [_figures(recording, recording.done, done), *(_of(recording, one) for one in replayed)]
     for name in columns[0]:
-        table.add_row(name, *(_figure(name, column[name]) for column in columns))
+        table.add_row(FIGURES[name], *(_figure(name, column[name]) for column in columns))
     return rendered(table, output.columns)
 
 
