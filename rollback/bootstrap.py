@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rollback.clock import SystemClock
 from rollback.core.history import Actor
 from rollback.environment import lookup, read_dotenv
-from rollback.errors import ConfigurationError, RollbackError
+from rollback.errors import ConfigurationError
 from rollback.flag_reference import FlagReference, read_by_flag, read_flag_reference
 from rollback.history import History
 from rollback.identity import actor as who
@@ -22,7 +22,7 @@ from rollback.session import Session
 
 if TYPE_CHECKING:
     from rollback.adapters.flipt_http import FliptHttp, Tls, TokenSource
-    from rollback.adapters.health_probes.http import HttpHealthProbe
+    from rollback.adapters.health_probes.combined import CombinedHealthProbe
     from rollback.adapters.ledgers.canonical import LedgerRow
     from rollback.core.history import Entry
     from rollback.core.model import Severity
@@ -36,9 +36,6 @@ _INCIDENT = re.compile(r"(?P<feature>.+)-\d{8}T\d{6}Z-[0-9a-f]{4}")
 
 AUTOMATION = "automation"
 """The policies' file that says who may send alerts; no case pins it."""
-
-MEASURE_WITHIN = 3.0
-"""Seconds for measuring the gate once: as long as a person looks at the first lines of `disable`."""
 
 STREAM_WITHIN = 2.0
 """Seconds that one look waits for a stream to show the flag off; a stream saw a change after 1 ms (`flipt.md`)."""
@@ -160,18 +157,29 @@ def policies(session: Session, severity: Severity) -> tuple[FeaturePolicy, Sever
     return feature.policy, loaded.severity(feature.policy, severity).policy
 
 
-def probe(session: Session, feature: FeaturePolicy) -> HttpHealthProbe:
-    """What asks for the feature's health."""
-    from rollback.adapters.health_probes.http import HttpHealthProbe
+def probe(
+    session: Session,
+    feature: FeaturePolicy,
+    *,
+    exposed: Callable[[], float] = lambda: 100.0,
+    expects: Callable[[], str] = lambda: "",
+) -> CombinedHealthProbe:
+    """What asks for the feature's health. `exposed` is the percentage of users that it is open to at this moment: what
+    is counted of users is asked for from a share on. `expects` is the commit that should be deployed; empty: any."""
+    from rollback.adapters.health_probes.of_policy import probe_of
     from rollback.policy_files import load_policies
 
-    loaded = load_policies(session.settings.policies, environment()).feature(session.feature)
-    return HttpHealthProbe(
+    environ = environment()
+    loaded = load_policies(session.settings.policies, environ).feature(session.feature)
+    return probe_of(
         feature.health,
         clock=session.clock,
+        environ=environ,
         defaulted=loaded.defaulted,
         unset=loaded.unset,
         production=feature.production,
+        exposed=exposed,
+        expects=expects,
     )
 
 
@@ -180,57 +188,6 @@ def manual_steps(session: Session) -> list[str]:
     from rollback.runbook import manual_steps as steps
 
     return steps(session.reference, session.settings.flag_urls, session.settings.flipt_api)
-
-
-def start_measuring(session: Session) -> Callable[[], bool | None] | None:
-    """Measures the gate once, beside the proof (invariant 7); the answer is asked for when the proof is done.
-
-    None when no probe has a target here: then nothing is measured, and nothing slow is loaded.
-    """
-    if session.reference.file is None or not _has_probe_target(Path(session.reference.file)):
-        return None
-    import threading
-
-    found: list[bool | None] = []
-
-    def measure() -> None:
-        from rollback.core.model import Severity
-        from rollback.gate_measure import measure_once
-
-        try:
-            feature, _ = policies(session, Severity.CRITICAL)
-            asked = probe(session, feature)
-        except RollbackError as error:
-            session.warn(f"The gate could not be measured: {error.message}")
-            return
-        try:
-            found.append(measure_once(asked, session.clock, within_seconds=MEASURE_WITHIN))
-        finally:
-            asked.close()
-
-    thread = threading.Thread(target=measure, daemon=True)
-    thread.start()
-
-    def answer() -> bool | None:
-        thread.join(MEASURE_WITHIN + 2.0)
-        return found[0] if found else None
-
-    return answer
-
-
-def _has_probe_target(path: Path) -> bool:
-    """Whether some address in the health section is known, read as text: a wrong guess costs time, never truth."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeError):
-        return False
-    environ = environment()
-    section = re.search(r"^health:.*?(?=^\S|\Z)", text, re.M | re.S)
-    for url in re.findall(r"\burl:\s*(\S+)", section[0] if section else ""):
-        names = re.findall(r"\$\{(\w+)\}", url)
-        if all(environ.get(name) for name in names):
-            return True
-    return False
 
 
 # -- the flag store ------------------------------------------------------------------------------------------------

@@ -78,9 +78,15 @@ class ClientView(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One probe of one metric. `harm` is x in [0, 1]; `None` means missing: neither harm nor health.
+    """One look at one metric. `harm` is x in [0, 1]; `None` means missing: neither harm nor health.
 
     `detail` says why in a few words without any content of the answer; `latency_seconds` is None when unanswered.
+
+    A metric that counts (requests of a closed window) gives `total` samples at once, `bad` of them failed; `harm` is
+    their share then. Both None: one sample. `begins` and `ends` bound the time that it is about, `ends` excluded;
+    None: the moment `at`. Windows of one metric never overlap, and each is given once in a probe's life.
+
+    `waiting` says that nothing was due in this round: not even missing. `harm` is None then.
     """
 
     metric: str
@@ -88,13 +94,34 @@ class Measurement:
     harm: float | None
     detail: str
     latency_seconds: float | None = None
+    bad: int | None = None
+    total: int | None = None
+    begins: datetime | None = None
+    ends: datetime | None = None
+    waiting: bool = False
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many samples failed, of how many; (0, 0) when it is missing.
+
+        A share between 0 and 1 without counts is one whole harm: that only makes passing harder.
+        """
+        if self.harm is None:
+            return 0, 0
+        if self.bad is not None and self.total is not None:
+            return self.bad, self.total
+        return int(self.harm > 0), 1
 
 
 class HealthProbe(Protocol):
-    """Something that can be asked about a feature's health. One round measures every metric once; never raises."""
+    """Something that can be asked about a feature's health. One round measures every metric once; never raises.
 
-    metrics: tuple[str, ...]
+    `metrics` are those that must pass now. It may grow while it is asked: a part of the traffic that was not seen
+    before is a metric of its own.
+    """
 
+    @property
+    def metrics(self) -> tuple[str, ...]: ...
     def measure(self) -> Sequence[Measurement]: ...
     def close(self) -> None: ...
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from rollback.adapters.alert_pollers.alertmanager import AlertmanagerAlertPoller
-from rollback.adapters.alert_pollers.http import bearer
 from rollback.adapters.alert_sources.alertmanager import parse
+from rollback.adapters.careful_http import bearer
 from rollback.core.alerts import Edge
 from rollback.errors import StoreRefused
 from rollback.sandbox.monitoring import written

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from rollback.adapters.alert_pollers.datadog import SITES, parse_query
+from rollback.adapters.alert_pollers.datadog import parse_query
 from rollback.adapters.alert_pollers.datadog_reading import mentions
+from rollback.adapters.datadog_sites import SITES
 from rollback.core.alerts import Edge
 from rollback.errors import ConfigurationError, StoreRefused, StoreUnreachable
 from rollback.sandbox.monitoring_datadog import DatadogApi

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rollback.adapters.alert_pollers.answers import Denied, NotThere, asked_wait, checked_url
-from rollback.adapters.alert_pollers.http import CarefulHttp, basic, bearer, nobody
+from rollback.adapters.careful_answers import Denied, NotThere, asked_wait, checked_url
+from rollback.adapters.careful_http import CarefulHttp, basic, bearer, nobody
 from rollback.errors import ConfigurationError, StoreRefused, StoreUnreachable
 from tests.alert_pollers.benches import StillClock
 from tests.flag_stores.raw_server import RawServer, Visit
@@ -179,7 +179,7 @@ def test_without_a_thread_to_spare_it_is_asked_all_the_same(asking: Asking, monk
     started = threading.Thread.start
 
     def start(thread: threading.Thread) -> None:
-        if thread.name == "alert-poller-http":
+        if thread.name == "careful-http":
             raise RuntimeError("can't start new thread")
         started(thread)
 

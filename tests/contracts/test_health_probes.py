@@ -1,17 +1,25 @@
-"""The contract of `HealthProbe`, passed by the probe over HTTP and by the scripted stand-in."""
+"""The contract of `HealthProbe`, passed by the probe over HTTP, the probes of windows, and the scripted stand-ins."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from itertools import pairwise
 from typing import Protocol
 
 import pytest
 
 from rollback.adapters.health_probes.memory import MemoryHealthProbe
+from rollback.adapters.health_probes.of_policy import probe_of
+from rollback.adapters.health_probes.windows import WindowedHealthProbe
+from rollback.core.metric_verdict import Rule
 from rollback.ports import HealthProbe, Measurement
+from rollback.sandbox.metrics_api import MetricsApi
 from rollback.sandbox.wire import Answer, Request, WireServer, json_answer
+from tests.health_probes.metric_benches import ENVIRON, ScriptedSource, counted
+from tests.health_probes.metric_benches import health as metrics_section
 from tests.health_probes.stand_ins import StillClock, endpoint, health, probing
 
 METRICS = ("folders", "threads", "unknown")
@@ -140,3 +148,68 @@ def test_a_probe_without_metrics_measures_nothing() -> None:
         assert (over_http.metrics, list(over_http.measure())) == ((), [])
     scripted = MemoryHealthProbe({}, clock=StillClock())
     assert (scripted.metrics, list(scripted.measure())) == ((), [])
+
+
+# -- probes of windows -------------------------------------------------------------------------------------------------
+
+
+def over_windows(kind: str, clock: StillClock) -> tuple[HealthProbe, Callable[[], None]]:
+    """A probe of one metric that is healthy, and what ends its stand-in."""
+    if kind == "scripted":
+        length, delay = timedelta(minutes=1), timedelta(0)
+        rule = Rule("web-errors", 20, 100)
+        return WindowedHealthProbe(ScriptedSource(), rule, length=length, delay=delay, clock=clock), lambda: None
+    if kind == "command":
+        source = {"kind": "command", "name": "web-errors", "argv": [sys.executable, "-c", ""], "window": "1m"}
+        return probe_of(metrics_section({**source, "counts_from": 0}), clock=clock, environ=ENVIRON), lambda: None
+    api = MetricsApi()
+    if kind == "datadog_monitor":
+        source = {"kind": kind, "name": "web-errors", "url": api.url, "monitor": "1", "window": "1m", "delay": "0s"}
+        return probe_of(metrics_section({**source, "counts_from": 0}), clock=clock, environ=ENVIRON), api.stop
+    return probe_of(metrics_section(counted(kind, api.url)), clock=clock, environ=ENVIRON), api.stop
+
+
+@pytest.fixture(params=["scripted", "datadog_metrics", "prometheus", "datadog_monitor", "command"])
+def windowed(request: pytest.FixtureRequest) -> Iterator[tuple[HealthProbe, StillClock]]:
+    clock = StillClock()
+    probe, stop = over_windows(request.param, clock)
+    yield probe, clock
+    probe.close()
+    stop()
+
+
+def test_windows_are_counted_in_order_without_overlap_and_each_once(windowed: tuple[HealthProbe, StillClock]) -> None:
+    probe, clock = windowed
+    began = clock.now()
+    found = []
+    for _ in range(12):
+        found += [one for one in probe.measure() if one.total and one.begins is not None and one.begins >= began]
+        clock.passed += 30
+    bounds = [(one.begins, one.ends) for one in found]
+    assert len(bounds) >= 3
+    assert all(earlier[1] == later[0] for earlier, later in pairwise(bounds))
+
+
+def test_counts_and_share_belong_together(windowed: tuple[HealthProbe, StillClock]) -> None:
+    probe, clock = windowed
+    for _ in range(8):
+        for one in probe.measure():
+            assert (one.harm is None) == (one.total is None) == (one.bad is None)
+            assert not (one.waiting and one.harm is not None)
+            if one.harm is not None:
+                assert one.counts == (0, one.total)
+                assert one.ends is not None
+                assert one.ends <= one.at
+        clock.passed += 30
+
+
+def test_a_round_tells_every_metric_once_while_waiting_and_after_closing(
+    windowed: tuple[HealthProbe, StillClock],
+) -> None:
+    probe, clock = windowed
+    for _ in range(4):
+        assert [one.metric for one in probe.measure()] == ["web-errors"] == list(probe.metrics)
+        clock.passed += 1
+    probe.close()
+    probe.close()
+    assert [(one.metric, one.harm, one.waiting) for one in probe.measure()] == [("web-errors", None, False)]
