@@ -9,6 +9,7 @@ from rollback import log
 from rollback.adapters.alert_sources import PARSERS
 from rollback.adapters.alert_sources.authenticity import authenticity
 from rollback.adapters.alert_sources.test_events import trial_body, trial_headers
+from rollback.adapters.idempotency.port import StoredAnswer
 from rollback.adapters.inboxes.group_commit import GroupCommit
 from rollback.adapters.inboxes.sqlite import SqliteInbox
 from rollback.adapters.notifiers.log import LogChannel
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PARSERS",
     "GroupCommit",
+    "StoredAnswer",
     "authenticity",
     "idempotency",
     "inbox",

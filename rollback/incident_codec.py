@@ -7,34 +7,30 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from rollback.core.model import Incident, NeedsHuman, Severity, State, Watcher
+from rollback.core.model import Approval, ApprovalRequest, Incident, NeedsHuman, Severity, State, Watcher
 
 
 def incident_to_json(incident: Incident) -> dict[str, Any]:
     """Every field by its name; times as ISO 8601, tuples as lists."""
-    image: dict[str, Any] = {}
-    for field in fields(incident):
-        value = getattr(incident, field.name)
-        match value:
-            case datetime():
-                value = value.isoformat()
-            case NeedsHuman(what, role, since, by):
-                value = {
-                    "what": what,
-                    "role": role,
-                    "since": since.isoformat(),
-                    "by": by.isoformat() if by else None,
-                }
-            case Watcher(host, pid, started):
-                value = {"host": host, "pid": pid, "started": started}
-            case tuple():
-                value = list(value)
-            case Severity() | State():
-                value = value.value
-            case _:
-                pass
-        image[field.name] = value
-    return image
+    return _fields_to_json(incident)
+
+
+def _fields_to_json(record: Incident | NeedsHuman | Watcher | Approval | ApprovalRequest) -> dict[str, Any]:
+    return {field.name: _to_json(getattr(record, field.name)) for field in fields(record)}
+
+
+def _to_json(value: Any) -> Any:
+    match value:
+        case datetime():
+            return value.isoformat()
+        case NeedsHuman() | Watcher() | Approval() | ApprovalRequest():
+            return _fields_to_json(value)
+        case tuple():
+            return [_to_json(one) for one in value]
+        case Severity() | State():
+            return value.value
+        case _:
+            return value
 
 
 def incident_from_json(image: Mapping[str, Any]) -> Incident:
@@ -101,6 +97,24 @@ def _watcher(value: Any) -> Watcher:
     return Watcher(_text(value["host"]), _number(value["pid"]), _text(value["started"]))
 
 
+def _approval(value: Any) -> Approval:
+    image = _object(value)
+    by, role, fix, digest = (_text(image[name]) for name in ("by", "role", "fix", "digest"))
+    used = _yes_or_no(image["used"])
+    return Approval(by, role, fix, digest, _time(image["at"]), _time(image["expires_at"]), used)
+
+
+def _approvals(value: Any) -> tuple[Approval, ...]:
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"{value!r:.40} is no list")
+    return tuple(_approval(one) for one in value)
+
+
+def _request(value: Any) -> ApprovalRequest:
+    image = _object(value)
+    return ApprovalRequest(_text(image["digest"]), _time(image["since"]), _texts(image["roles"]), _text(image["what"]))
+
+
 def _object(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{value!r:.40} is no object")
@@ -117,9 +131,11 @@ _READERS: Mapping[str, _Reader] = {
     ),
     **dict.fromkeys(("epoch", "attempt", "drift_repairs"), _number),
     **dict.fromkeys(("settled_held", "safe_held", "audience"), _or_none(_number)),
-    **dict.fromkeys(("sensitive", "one_step", "keep_off", "firing_unkept"), _yes_or_no),
+    **dict.fromkeys(("sensitive", "one_step", "keep_off", "firing_unkept", "step_go"), _yes_or_no),
     "gate_blind": _or_none(_yes_or_no),
-    **dict.fromkeys(("review", "kills", "firing"), _texts),
+    **dict.fromkeys(("review", "kills", "firing", "disabled_by", "switches_lifted"), _texts),
+    "approvals": _approvals,
+    "approval_request": _or_none(_request),
     "needs_human": _or_none(_human),
     "watcher": _or_none(_watcher),
     "extra": _object,

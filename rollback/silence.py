@@ -69,7 +69,7 @@ def arming_loop(
 def _subject(policies: Policies, feature: str, session: Session) -> Subject:
     policy = policies.feature(feature).policy
     p0 = policies.severity(policy, Severity.CRITICAL).policy.gate.p0
-    has_endpoints = bool(policy.health.endpoints)
+    has_endpoints = policy.health.is_asked
     return Subject(session, policy, p0, bootstrap.probe(session, policy) if has_endpoints else None)
 
 

@@ -29,12 +29,13 @@ def run(interrupted: Callable[[], bool], say: Callable[[str], None], *, once: bo
     for world in automation.worlds:
         say(world)
     automation.start_deciding()
+    if not once:
+        automation.start_watching()
+    say(f"Watching: {', '.join(poll.poller.source for poll in automation.polls)}.")
     if once:
         for poll in automation.polls:
             poll.poll()
     else:
-        automation.start_watching()
-        say(f"Watching: {', '.join(poll.poller.source for poll in automation.polls)}.")
         never = Event()
         while not interrupted():
             never.wait(_LOOK_EVERY)

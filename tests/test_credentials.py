@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rollback.errors import ConfigurationError
 from rollback.credentials import with_credentials
+from rollback.errors import ConfigurationError
 
 
 def environ(folder: Path, **more: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollback.core.model import Incident, NeedsHuman, Severity, State, Watcher
+from rollback.core.model import Approval, ApprovalRequest, Incident, NeedsHuman, Severity, State, Watcher
 from rollback.incident_codec import incident_from_json, incident_to_json
 
 NOW = datetime(2026, 11, 23, 9, 30, 0, 123456, tzinfo=UTC)
@@ -33,6 +33,12 @@ STRATEGIES: dict[Any, st.SearchStrategy[Any]] = {
     Severity: st.sampled_from(list(Severity)),
     State: st.sampled_from(list(State)),
     tuple[str, ...]: st.lists(st.text(), max_size=3).map(tuple),
+    tuple[Approval, ...]: st.lists(
+        st.builds(Approval, st.text(), st.text(), st.text(), st.text(), times, times, st.booleans()), max_size=2
+    ).map(tuple),
+    ApprovalRequest: st.builds(
+        ApprovalRequest, st.text(), times, st.lists(st.text(), max_size=2).map(tuple), st.text()
+    ),
     NeedsHuman: st.builds(NeedsHuman, st.text(), st.text(), times, st.none() | times),
     Watcher: st.builds(Watcher, st.text(), st.integers(0), st.text()),
     Mapping[str, Any]: st.dictionaries(st.text(), json_values, max_size=3),
@@ -93,6 +99,16 @@ def test_a_newer_version_may_tell_more_of_a_human_and_a_watcher() -> None:
     assert read.watcher == Watcher("h", 1, "s")
 
 
+APPROVAL = {
+    "by": "alex",
+    "role": "approver",
+    "fix": "",
+    "digest": "d",
+    "at": NOW.isoformat(),
+    "expires_at": NOW.isoformat(),
+    "used": False,
+}
+REQUEST = {"digest": "d", "since": NOW.isoformat(), "roles": ["approver"], "what": "an approval is missing"}
 HUMAN = {"what": "look", "role": "owner", "since": "2026-11-23T09:30:00Z"}
 WATCHER = {"host": "h", "pid": 1, "started": "s"}
 
@@ -140,6 +156,20 @@ WATCHER = {"host": "h", "pid": 1, "started": "s"}
         ("watcher", []),
         ("watcher", WATCHER | {"pid": "1"}),
         ("watcher", {"host": "h"}),
+        ("approvals", APPROVAL),
+        ("approvals", None),
+        ("approvals", ["alex"]),
+        ("approvals", [APPROVAL | {"used": 1}]),
+        ("approvals", [APPROVAL | {"by": None}]),
+        ("approvals", [APPROVAL | {"expires_at": "2026-11-23T09:30:00"}]),
+        ("approvals", [{"by": "alex"}]),
+        ("approval_request", "asked"),
+        ("approval_request", REQUEST | {"roles": "approver"}),
+        ("approval_request", REQUEST | {"since": None}),
+        ("step_go", "yes"),
+        ("disabled_by", "alex"),
+        ("fixed_by", None),
+        ("switches_lifted", [1]),
     ],
 )
 def test_a_bad_field_is_refused_by_its_name(name: str, bad: Any) -> None:
@@ -174,4 +204,12 @@ def test_no_value_of_a_field_gets_past_as_anything_but_an_incident_or_a_value_er
 def test_an_image_from_before_alerts_were_attached_reads_as_one_without_any() -> None:
     image = incident_to_json(PLAIN)
     del image["firing"], image["firing_unkept"]
+    assert incident_from_json(image) == PLAIN
+
+
+def test_an_image_from_before_there_were_approvals_reads_as_one_without_any() -> None:
+    image = incident_to_json(PLAIN)
+    later = ("disabled_by", "fixed_by", "returned_by", "approvals", "approval_request", "step_go", "switches_lifted")
+    for name in later:
+        del image[name]
     assert incident_from_json(image) == PLAIN

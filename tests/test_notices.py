@@ -12,20 +12,16 @@ import pytest
 
 from rollback.adapters.notifiers.memory import MemoryNoticeChannel, MemoryOutboxStore
 from rollback.adapters.notifiers.outbox_sqlite import SqliteOutboxStore
-from rollback.adapters.notifiers.slack import SlackChannel
-from rollback.adapters.notifiers.teams import TeamsChannel
-from rollback.adapters.notifiers.webhook import WebhookChannel
 from rollback.alert_ports import Notice
 from rollback.clock import SystemClock
 from rollback.core.model import State
 from rollback.errors import ConfigurationError, StoreRefused, StoreUnreachable
 from rollback.notice_ports import OutboxStore, Route
 from rollback.notices import Outbox
-from rollback.sandbox.wire import Answer, text_answer
 from tests.fakes.clock import NOON
 from tests.fakes.commands import Person
 from tests.fakes.world import World
-from tests.notifiers.stand_ins import ACCEPTED, HANG, SLACK_OK, a_notice, people
+from tests.notifiers.stand_ins import a_notice
 from tests.notifiers.test_worker import BrokenStore
 
 WHILE = 20.0
@@ -381,55 +377,4 @@ def test_a_restart_does_not_name_a_dead_channel_again_at_once(make: Make, tmp_pa
         assert outbox.close(soon()) == 0
     assert [text for text in alive.texts if text.startswith("Notices do not")] == [
         "Notices do not arrive at the channel slack.\nSlack channel 'slack' answered 404 (no_service), token=[redacted]"
-    ]
-
-
-# -- over HTTP -----------------------------------------------------------------------------------------------------
-
-
-def test_slack_teams_and_a_webhook_are_told_although_one_hangs_one_throttles_and_one_stumbles(
-    tmp_path: Path,
-) -> None:
-    clock = SystemClock()
-    throttled = Answer(429, headers={"retry-after": "1"})
-    with (
-        people(SLACK_OK, [throttled]) as slack,
-        people(ACCEPTED, [Answer(500)]) as teams,
-        people(Answer(204), [HANG]) as webhook,
-    ):
-        routes = [
-            Route(SlackChannel("slack", slack.url, clock=clock), every_seconds=0.0),
-            Route(TeamsChannel("teams", teams.url, clock=clock), every_seconds=0.0),
-            Route(WebhookChannel("webhook", webhook.url, clock=clock, seconds=0.3), every_seconds=0.0),
-        ]
-        outbox = Outbox(routes, SqliteOutboxStore(tmp_path / "o.db"), clock=clock)
-        outbox.tell(a_notice(text="Off for all."))
-        for server in (slack, teams, webhook):
-            server.wait(2)
-        assert outbox.close(soon()) == 0
-        headlines = [server.documents[-1] for server in (slack, teams, webhook)]
-        assert [len(server.requests) for server in (slack, teams, webhook)] == [2, 2, 2]
-    assert headlines[0]["blocks"][0]["text"]["text"] == "Off for all."
-    teams_run = headlines[1]["attachments"][0]["content"]["body"][0]["inlines"][0]
-    assert teams_run["text"] == "[Repeated, perhaps] Off for all."
-    assert headlines[2]["data"]["headline"] == "[Repeated, perhaps] Off for all."
-
-
-def test_an_archived_slack_channel_is_told_to_teams(tmp_path: Path) -> None:
-    clock = SystemClock()
-    with people(text_answer("channel_is_archived", 410)) as slack, people(ACCEPTED) as teams:
-        routes = [
-            Route(SlackChannel("oncall", slack.url, clock=clock), every_seconds=0.0),
-            Route(TeamsChannel("backup", teams.url, clock=clock), "call", every_seconds=0.0),
-        ]
-        outbox = Outbox(routes, SqliteOutboxStore(tmp_path / "o.db"), clock=clock)
-        outbox.tell(a_notice())
-        teams.wait()
-        assert outbox.close(soon()) == 0
-        (document,) = teams.documents
-        assert len(slack.requests) == 1
-    texts = [block["inlines"][0]["text"] for block in document["attachments"][0]["content"]["body"]]
-    assert texts == [
-        "Notices do not arrive at the channel oncall.",
-        "Slack channel 'oncall' answered 410 (channel_is_archived).",
     ]

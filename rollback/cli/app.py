@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "adopt": "rollback.cli.cases:adopt",
     "keep-off": "rollback.cli.cases:keep_off",
     "release": "rollback.cli.cases:release",
+    "approve": "rollback.cli.approving:approve",
     "hold": "rollback.cli.holding:hold",
     "status": "rollback.cli.reading:status",
     "history": "rollback.cli.reading:history",

@@ -174,7 +174,7 @@ class Command:
     def fix(self, commit: str) -> int:
         """Another commit is another attempt; the same one changes nothing."""
         known = redact(commit, max_length=80)
-        return self._event(e.FixDeployed(known), f"Fix {known} is recorded.")
+        return self._event(e.FixDeployed(known, by=self.session.actor.name), f"Fix {known} is recorded.")
 
     def note(self, text: str) -> int:
         """Kept whether or not a case is open."""

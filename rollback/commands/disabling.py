@@ -243,6 +243,7 @@ class _Aftermath:
         """Records, proves, feeds the ledger, and says what is true."""
         from rollback.core import events as e
         from rollback.core.exposure import exposure
+        from rollback.measuring import start_measuring
 
         audience = exposure(self.kill.audience, self.session.reference.polarity).percent
         _enter_case(self.controller, self.session, self.kill.target.incident_id, self.kill.key, self.kill.target.epoch)
@@ -251,7 +252,7 @@ class _Aftermath:
         )
         self.entered(self.kill)
         unmeasured = self.controller.require().gate_blind is None
-        measuring = bootstrap.start_measuring(self.session) if unmeasured else None
+        measuring = start_measuring(self.session) if unmeasured else None
         try:
             proof = self._prove(prover)
             return self._conclude(proof, measuring)

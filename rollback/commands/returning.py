@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rollback import bootstrap, status
 from rollback.bring_back import Return
+from rollback.commands import return_plan
 from rollback.commands.progress import ReturnProgress
 from rollback.controller import Controller
 from rollback.core import events as e
 from rollback.core.effects import LowerExposure
 from rollback.core.history import Actor
-from rollback.core.ladder import plan
 from rollback.core.machine import decide
 from rollback.core.model import Severity, State
 from rollback.core.scalars import format_duration, parse_duration
@@ -30,7 +30,11 @@ from rollback.return_end import Outcome
 from rollback.serve_presence import serving
 from rollback.session import Session
 from rollback.settling import settle
+from rollback.switch_bootstrap import switch_sights
 from rollback.words import when, world_line
+
+if TYPE_CHECKING:
+    from rollback.adapters.health_probes.combined import CombinedHealthProbe
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +113,10 @@ def _nothing_open(session: Session, output: Output) -> int:
 
 def _dry_run(session: Session, controller: Controller, output: Output) -> int:
     """What the return would do, writing nothing anywhere."""
-    incident, flag = controller.incident, view(session)
+    incident = controller.incident
     if incident is None:
         return _nothing_open(session, output)
-    _, policy = bootstrap.policies(session, incident.severity)
-    ladder = plan(flag.without_us, session.reference.polarity, [step.percent for step in policy.ladder])
-    output.line(f"Case {incident.incident_id} is {incident.state}. The return would climb:")
-    for rung in ladder.rungs:
-        output.line(f"  {rung.percent:g} %: {rung.open_buckets} of 100 buckets open; our kill holds off {rung.held}")
-    for line in ladder.skipped:
-        output.line(f"  {line}")
-    output.line("Nothing was written (--dry-run).")
-    if output.as_json:
-        rungs = [{"percent": rung.percent, "open": rung.open_buckets, "held": rung.held} for rung in ladder.rungs]
-        output.document(
-            {"dry_run": True, "feature": session.feature, "ladder": rungs, "skipped": list(ladder.skipped), "exit": 0}
-        )
+    return_plan.show(session, incident, output)
     return 0
 
 
@@ -149,11 +141,13 @@ class _Run:
         self.feature, self.policy = bootstrap.policies(session, controller.require().severity)
         self.interrupted = interrupted
         self.hand_over = hand_over
+        self._returning: Return | None = None
 
     def go(self) -> int:
         """Checks, declares, climbs, and tells how it ended."""
         if self.request.fix:
-            self.controller.handle(e.FixDeployed(self.request.fix), reason=self.request.reason, strict=True)
+            deployed = e.FixDeployed(self.request.fix, by=self.session.actor.name)
+            self.controller.handle(deployed, reason=self.request.reason, strict=True)
         if self.request.low_only and self.controller.require().severity is not Severity.LOW:
             raise PolicyRefused(
                 "Only a low-severity case is closed like this; a feature that is off or reduced comes back first.",
@@ -166,7 +160,7 @@ class _Run:
         self._check_not_watched()
         if self.controller.require().state is not State.MONITORING:
             check_budget(self.session, self.policy)
-        probe = bootstrap.probe(self.session, self.feature)
+        probe = self._probe(flag.open_to_all)
         try:
             self._check_can_be_asked(probe.metrics, probe.unknown)
             self._finish_disabling()
@@ -263,9 +257,21 @@ class _Run:
 
     # -- the return -------------------------------------------------------------------------------------------------
 
-    def _return(self, probe: Any) -> Return:
+    def _probe(self, open_now: int) -> CombinedHealthProbe:
+        """What is asked, by how far the flag is open (until the return knows better) and the case's fix."""
+
+        def exposed() -> float:
+            return float(self._returning.exposed if self._returning is not None else open_now)
+
+        def expects() -> str:
+            incident = self.controller.incident
+            return incident.fix if incident is not None else ""
+
+        return bootstrap.probe(self.session, self.feature, exposed=exposed, expects=expects)
+
+    def _return(self, probe: CombinedHealthProbe) -> Return:
         cohort = self.feature.cohort.segments if self.feature.cohort and self.policy.use_cohort else ()
-        return Return(
+        self._returning = returning = Return(
             session=self.session,
             controller=self.controller,
             policy=self.policy,
@@ -278,7 +284,9 @@ class _Run:
             until_full=self.request.until_full,
             cohort=tuple(cohort),
             policy_digest=self._policy_digest(),
+            switches=switch_sights(self.session, self.policy),
         )
+        return returning
 
     def _policy_digest(self) -> str:
         """The policy as it is now; when it is not the one that the case pinned, evidence starts from nothing."""
@@ -315,7 +323,7 @@ class _Run:
         raise_to(self.session, self.controller.require(), 0)
         self.controller.handle(e.ReturnedInFull())
         self.progress.say("Taken back: the flag is as it would be without us. It is watched now.")
-        probe = bootstrap.probe(self.session, self.feature)
+        probe = self._probe(view(self.session).open_to_all)
         try:
             outcome = self._return(probe).run(forced_until=None, watcher=this_process())
         finally:

@@ -12,16 +12,10 @@ from rollback.core.scalars import format_duration
 if TYPE_CHECKING:
     from rollback.core.severity_policy import Returns
 
-PEOPLE = frozenset({"os", "token"})
-"""How we know a person: the account on a terminal, or a person's own token.
-
-A CI job runs under some account too, and has a token: whoever acts for one says `ci` or `oidc`, and is no person.
-"""
-
 
 def is_person(actor: Actor) -> bool:
     """Whether an authenticated person acts; not a CI job, not automation, and nobody who is merely claimed."""
-    return actor.authenticated in PEOPLE
+    return actor.is_person
 
 
 def may_return(
@@ -29,9 +23,9 @@ def may_return(
 ) -> str | None:
     """None when the return may begin, else one sentence: why not, and when again.
 
-    `begun` are the moments in which returns of this feature were begun by automation or by somebody merely claimed,
-    in any order, older cases included. `last_harm` is when it was last harmful, None when never. A moment that lies
-    ahead of `now` counts: a clock that was set back grants nothing.
+    `begun` are the moments in which returns of this feature were begun by automation or by somebody merely claimed, or
+    by anybody when they ended in harm or unwatched; in any order, older cases included. `last_harm` is when it was last
+    harmful, None when never. A moment that lies ahead of `now` counts: a clock that was set back grants nothing.
     """
     if is_person(actor):
         return None
@@ -42,7 +36,8 @@ def may_return(
             return "No return begins by itself here (budget 0); an authenticated person may begin one."
         again = recent[-rule.budget] + rule.window
         return (
-            f"{len(recent)} returns were begun by themselves within {window}, and the budget is {rule.budget}; "
+            f"{len(recent)} returns were begun by themselves or failed within {window}, "
+            f"and the budget is {rule.budget}; "
             f"again at {again.isoformat()}, or by an authenticated person."
         )
     if last_harm is not None and now < last_harm + rule.cool_down:

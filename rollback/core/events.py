@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from rollback.core.approvals import Permit
 from rollback.core.history import Actor
 from rollback.core.model import Severity, Watcher
 
@@ -112,9 +113,13 @@ class FixingStarted:
 
 @dataclass(frozen=True, slots=True)
 class FixDeployed:
-    """A fix was deployed through CI/CD, or linked by a responder. The same commit again is no new attempt."""
+    """A fix was deployed through CI/CD, or linked by a responder. The same commit again is no new attempt.
+
+    `by` is who says so; empty: not known.
+    """
 
     commit: str
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +158,13 @@ class WatchHandedOver:
 
 @dataclass(frozen=True, slots=True)
 class GatePassed:
-    """There is enough evidence of health for the next rung. `held` is what the kill will hold off then (0: full)."""
+    """There is enough evidence of health for the next rung. `held` is what the kill will hold off then (0: full).
+
+    `permit` is what the policy wants beside the evidence; None: nothing.
+    """
 
     held: int
+    permit: Permit | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +286,52 @@ class AlertsRecovered:
     cycles: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class ApprovalAsked:
+    """Those who hold `role` were asked for an approval of the flag with this digest; `what` says so to them."""
+
+    role: str
+    what: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalGiven:
+    """A person, who holds `role`, permits that `fix` comes back on the flag with this digest, until `expires_at`.
+
+    `epoch` is the case's when they looked: whoever looked before another disable has approved something else.
+    """
+
+    by: Actor
+    role: str
+    fix: str
+    digest: str
+    epoch: int
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalWithdrawn:
+    """Somebody takes their own approval back. That only holds back, so whoever is merely claimed may do it too."""
+
+    by: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class StepApproved:
+    """A person judges that the step that is exposed is well, as the policy wants it."""
+
+    by: Actor
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchLifted:
+    """A person says that a switch beside the flag no longer stands in the way."""
+
+    name: str
+    by: Actor
+
+
 Event = (
     CaseOpened
     | SeverityRaised
@@ -311,4 +366,9 @@ Event = (
     | HumanCalled
     | AlertsAttached
     | AlertsRecovered
+    | ApprovalAsked
+    | ApprovalGiven
+    | ApprovalWithdrawn
+    | StepApproved
+    | SwitchLifted
 )

@@ -9,9 +9,10 @@ from pydantic import Field, model_validator
 
 from rollback.core.alert_rules import AlertRule, Owner, Probing
 from rollback.core.flag import FlagRef, Polarity
+from rollback.core.health_policy import Health
 from rollback.core.model import Severity
 from rollback.core.policy_base import Duration, FeatureKey, FlagKey, Line, PolicyModel, Switch
-from rollback.core.probe_target import EffectCheck, Health, Url
+from rollback.core.probe_target import EffectCheck, Url
 
 ASSUMED_POLL = timedelta(seconds=120)
 """How often Flipt's SDKs poll when nobody says otherwise (`flipt.md`)."""

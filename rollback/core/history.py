@@ -18,17 +18,34 @@ class EntryKind(StrEnum):
     FACT = "fact"
 
 
+PEOPLE = frozenset({"os", "token"})
+"""How we know a person: the account on a terminal, or a person's own token.
+
+A CI job runs under some account too, and has a token: whoever acts for one says `ci` or `oidc`, and is no person.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acted. `authenticated` names how we know (`os`, `token`, `oidc`); empty means that it was merely claimed."""
+    """Who acted. `authenticated` names how we know (`os`, `token`, `oidc`); empty means that it was merely claimed.
+
+    `role` is what a token was issued for; empty where nothing gives one. It decides at this moment, and is no part of
+    who somebody is: the history does not keep it, and two actors who differ in it alone are the same.
+    """
 
     name: str
     authenticated: str = ""
+    role: str = field(default="", compare=False)
 
     @property
     def is_claimed(self) -> bool:
         """True when nobody but the actor itself says who it is."""
         return not self.authenticated
+
+    @property
+    def is_person(self) -> bool:
+        """True for an authenticated person; not for a CI job, automation, or somebody who is merely claimed."""
+        return self.authenticated in PEOPLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from datetime import datetime, timedelta
 from typing import assert_never
 
 from rollback.core import events as e
+from rollback.core import permitting
+from rollback.core.approvals import GO
 from rollback.core.effects import CallHuman, Effect, LowerExposure, ProveOff, RaiseExposure, WatchExposure
 from rollback.core.events import Event
 from rollback.core.flag import BUCKETS
@@ -121,7 +123,7 @@ def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decis
         return _fact(incident, event, now)
     match event:
         case e.DisableCommanded(key=key, epoch=epoch, by=by):
-            lowered = _lower(incident, key, epoch, BUCKETS, now)
+            lowered = _lower(permitting.disabled_by(incident, by), key, epoch, BUCKETS, now)
             if incident.epoch > 0:
                 return lowered
             may_undo = replace(lowered.incident, undo_by=by or incident.opened_by, undo_until=now + UNDO_WITHIN)
@@ -140,6 +142,8 @@ def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decis
             return Decision(replace(incident, severity=severity, safe_held=safe_held))
         case e.FixingStarted():
             return Decision(incident)
+        case e.StepApproved():
+            return Decision(permitting.answered(replace(incident, step_go=True), GO))
         case _:
             return _return(incident, event, now, nonce)
 
@@ -177,13 +181,14 @@ def _return(incident: Incident, event: Event, now: datetime, nonce: str) -> Deci
         case e.GatePassed(held=held):
             if incident.severity is Severity.LOW:
                 return Decision(incident, (WatchExposure(incident.epoch),))
-            return Decision(incident, (RaiseExposure(incident.epoch, held, now + RAISE_EXPIRES_AFTER),))
+            permitted = permitting.permitted(incident, event, now)
+            return Decision(permitted, (RaiseExposure(incident.epoch, held, now + RAISE_EXPIRES_AFTER),))
         case e.StepRaised(held=held):
-            return Decision(replace(incident, settled_held=held, proven_at=None))
+            return Decision(replace(incident, settled_held=held, proven_at=None, step_go=False))
         case e.ReturnedInFull():
-            return Decision(replace(incident, settled_held=0, proven_at=None, kills=()))
+            return Decision(replace(permitting.unapproved(incident), settled_held=0, proven_at=None, kills=()))
         case e.HarmSeen(why=why):
-            refuted = replace(incident, one_step=False)  # whoever called it a false alarm was wrong
+            refuted = replace(permitting.unapproved(incident), one_step=False)  # whoever called it well was wrong
             return _retreat(_with_human(refuted, f"the feature was harmful on its way back: {why}", now), now, nonce)
         case e.WatchStopped():
             return _retreat(incident, now, nonce)
@@ -207,6 +212,7 @@ def _begun(incident: Incident, event: e.ReturnStarted) -> Incident:
     return replace(
         incident,
         watcher=event.watcher,
+        returned_by=incident.returned_by if incident.state is State.MONITORING else event.by.name,
         kills=tuple(dict.fromkeys((*incident.kills, *event.kills))),
         forced_until=event.forced_until or earlier,
         review=(*incident.review, "forced return: review it") if event.forced_until else incident.review,
@@ -217,9 +223,8 @@ def _begun(incident: Incident, event: e.ReturnStarted) -> Incident:
 
 def _fact(incident: Incident, event: Event, now: datetime) -> Decision:
     match event:
-        case e.FixDeployed(commit=commit):
-            is_new = commit != incident.fix
-            return Decision(replace(incident, fix=commit, attempt=incident.attempt + is_new))
+        case e.FixDeployed():
+            return Decision(permitting.fixed(incident, event))
         case e.GateMeasured(green=green):
             # Once, when the case opens: a later answer says nothing about whether the gate could see this fault.
             return Decision(replace(incident, gate_blind=green if incident.gate_blind is None else incident.gate_blind))
@@ -242,8 +247,10 @@ def _fact(incident: Incident, event: Event, now: datetime) -> Decision:
             return _called(replace(incident, watcher=None), f"nobody watches what is exposed; {to} has to", now, to)
         case e.HumanCalled(what=what, role=role):
             return _called(incident, what, now, role)
+        case e.ApprovalAsked(role=role, what=what):
+            return _called(permitting.asked(incident, event, now), what, now, role)
         case _:
-            raise AssertionError(f"not a fact: {event!r}")  # pragma: no cover - see the table's test
+            return Decision(permitting.said(incident, event, now))
 
 
 def _released(incident: Incident, digest: str) -> Incident:
@@ -279,7 +286,8 @@ def _lower(incident: Incident, key: str, epoch: int, held: int, now: datetime) -
     An off is pending from here on until it is written, so that a crash in between leaves it to be tried again.
     """
     lowered = replace(
-        incident,
+        permitting.unapproved(incident),
+        switches_lifted=(),
         epoch=max(epoch, incident.epoch),
         kills=tuple(dict.fromkeys((*incident.kills, key))),
         pending_off_since=incident.pending_off_since or now if held == BUCKETS else incident.pending_off_since,

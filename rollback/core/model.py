@@ -57,6 +57,36 @@ class Watcher:
     started: str
 
 
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A person's word that the fix may come back on the flag as it was when they looked.
+
+    It is for this `fix` and this `digest` of everybody else's configuration of the flag alone, and void from
+    `expires_at` on; one that is `used` has permitted a raise, and lasts to the end of that return.
+    """
+
+    by: str
+    role: str
+    fix: str
+    digest: str
+    at: datetime
+    expires_at: datetime
+    used: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRequest:
+    """Who was asked for an approval of the flag with this digest: the roles in order, and since when."""
+
+    digest: str
+    since: datetime
+    roles: tuple[str, ...]
+    what: str
+
+
+NAMES_KEPT = 50
+"""How many names of those who turned it off a case keeps."""
+
 FIRING_KEPT = 200
 """How many firing alert cycles a case keeps: its image is written with each entry, also on the kill path."""
 
@@ -73,6 +103,9 @@ class Incident:
     `gate_blind` is True when the gate was green while the feature was called broken, `None` when nothing was measured.
     `attempt` counts the fixes that were tried: the k-th spends α/(k(k+1)). `one_step` makes the ladder one rung.
     `kills` are the keys of our rollouts that this case knows of. `policy_hash` is of the policy the case pins.
+    `disabled_by` are the people who turned it off, `fixed_by` deployed the fix, and `returned_by` began the last
+    return: with four eyes none of them approves it. `switches_lifted` are switches beside the flag of which a person
+    says that they are lifted; `step_go` is True once a person has said that the step that is exposed is well.
     `undo_by` may take the disable back until `undo_until`; empty when nobody may (any more).
     `firing` are references of the alert cycles that are attached and fire, oldest first, `FIRING_KEPT` at most;
     `firing_unkept` is True when more were attached: what is not kept cannot recover, so a person has to release it.
@@ -112,6 +145,13 @@ class Incident:
     watcher: Watcher | None = None
     firing: tuple[str, ...] = ()
     firing_unkept: bool = False
+    disabled_by: tuple[str, ...] = ()
+    fixed_by: str = ""
+    returned_by: str = ""
+    approvals: tuple[Approval, ...] = ()
+    approval_request: ApprovalRequest | None = None
+    step_go: bool = False
+    switches_lifted: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -22,8 +22,17 @@ from rollback.core.feature_policy import (
     SeverityNames,
     Surface,
 )
+from rollback.core.health_policy import Health
+from rollback.core.ladder_policy import CohortStep, Step
 from rollback.core.policy_base import PolicyModel, plain, policy_hash
-from rollback.core.probe_target import Assertion, EffectCheck, Endpoint, Health, Request
+from rollback.core.probe_target import Assertion, EffectCheck, Endpoint, Request
+from rollback.core.return_policy import (
+    Approvals,
+    Compare,
+    ReleaseFreeze,
+    SwitchBeside,
+    SwitchReadBack,
+)
 from rollback.core.severity_policy import (
     FORCE_LIMIT,
     MITIGATION,
@@ -34,7 +43,6 @@ from rollback.core.severity_policy import (
     Remind,
     Returns,
     SeverityPolicy,
-    Step,
 )
 
 __all__ = [
@@ -42,11 +50,14 @@ __all__ = [
     "MITIGATION",
     "PROOF_MARGIN",
     "AlertRule",
+    "Approvals",
     "Assertion",
     "AutomationPolicy",
     "Channel",
     "Client",
     "Cohort",
+    "CohortStep",
+    "Compare",
     "Contact",
     "Downstream",
     "EffectCheck",
@@ -64,6 +75,7 @@ __all__ = [
     "PagerDuty",
     "PolicyModel",
     "Probing",
+    "ReleaseFreeze",
     "Remind",
     "Request",
     "Returns",
@@ -71,6 +83,8 @@ __all__ = [
     "SeverityPolicy",
     "Step",
     "Surface",
+    "SwitchBeside",
+    "SwitchReadBack",
     "plain",
     "policy_hash",
 ]

@@ -1,8 +1,8 @@
-"""What a feature's health is asked of: endpoints, what a good answer is, and the control target."""
+"""What is asked over HTTP: addresses, headers, and what a good answer is."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -192,31 +192,3 @@ class EffectCheck(Request):
         if not self.assertions:
             raise ValueError("give assertions that hold when the feature is off; without them an answer says nothing")
         return self
-
-
-class Health(PolicyModel):
-    """How the feature's health is measured."""
-
-    control: Endpoint | None = Field(
-        default=None,
-        description=(
-            "Something that works whatever the feature does. When it fails too, the fault is on our "
-            "side and the round is missing data. Null: our own network's faults count as harm."
-        ),
-    )
-    endpoints: tuple[Endpoint, ...] = Field(
-        default=(),
-        max_length=50,
-        description="The metrics; all of them must pass. Empty: nothing is known, so the gate never opens.",
-    )
-
-    @model_validator(mode="after")
-    def _unique_names(self) -> Self:
-        names = [endpoint.name for endpoint in self._all()]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ValueError(f"endpoint names must be unique: {', '.join(twice)} is there twice")
-        return self
-
-    def _all(self) -> Sequence[Endpoint]:
-        return self.endpoints if self.control is None else (self.control, *self.endpoints)

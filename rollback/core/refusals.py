@@ -8,11 +8,14 @@ from __future__ import annotations
 from datetime import datetime
 
 from rollback.core import events as e
+from rollback.core.approvals import Permit, missing
 from rollback.core.events import Event
 from rollback.core.flag import BUCKETS
 from rollback.core.history import Actor
 from rollback.core.model import FIRING_KEPT, Incident, Severity, State
 from rollback.errors import PolicyRefused
+
+YOUR_ACCOUNT = "Run it from your own account on a terminal, without --actor."
 
 
 def refuse(incident: Incident, event: Event, now: datetime) -> None:
@@ -20,20 +23,16 @@ def refuse(incident: Incident, event: Event, now: datetime) -> None:
     match event:
         case e.ReturnStarted() if incident.state is not State.MONITORING:  # there it is on already, and must be watched
             _guard_return(incident)
-        case e.GatePassed():
+        case e.GatePassed(permit=permit):
             if incident.severity is not Severity.LOW:  # what was said since the return began counts too
                 _guard_return(incident)
             _guard_quiet(incident)
+            _guard_permitted(incident, permit, now)
         case e.FalseAlarmDeclared(by=by):
             if by.is_claimed:
                 raise PolicyRefused("A false alarm is declared by an authenticated person.")
             _guard_return(incident)
             _guard_blind(incident)
-        case e.BlindGateAccepted(by=by) if by.is_claimed:
-            raise PolicyRefused(
-                f"Only an authenticated person can accept a blind gate; {by.name} is merely claimed.",
-                next="Run it from your own account on a terminal, without --actor.",
-            )
         case e.SeverityLowered(severity=severity, by=by):
             if by.is_claimed or severity.rank >= incident.severity.rank:
                 raise PolicyRefused("Only an authenticated person lowers a severity, and only to a lower one.")
@@ -43,7 +42,42 @@ def refuse(incident: Incident, event: Event, now: datetime) -> None:
         case e.ReduceCommanded(held=held) if not 0 < held < BUCKETS:
             raise PolicyRefused(f"A kill that holds off {held} of {BUCKETS} buckets is no reduction.")
         case _:
+            _refuse_word(incident, event)
+
+
+def _refuse_word(incident: Incident, event: Event) -> None:
+    """What only a person can say, and only about the case as it is now."""
+    match event:
+        case e.BlindGateAccepted(by=by) if by.is_claimed:
+            raise PolicyRefused(
+                f"Only an authenticated person can accept a blind gate; {by.name} is merely claimed.", next=YOUR_ACCOUNT
+            )
+        case e.ApprovalGiven(by=by) | e.StepApproved(by=by) | e.SwitchLifted(by=by) if not by.is_person:
+            raise PolicyRefused(f"Only an authenticated person can say that; {by.name} is not one.", next=YOUR_ACCOUNT)
+        case e.ApprovalGiven(fix=fix, epoch=epoch) if (fix, epoch) != (incident.fix, incident.epoch):
+            what = "another fix was deployed" if fix != incident.fix else "it was turned off again"
+            raise PolicyRefused(
+                f"Since you looked {what}, so this approval would be for something else.",
+                next=f"Look again: rollback approve {incident.feature} --reason R",
+            )
+        case _:
             pass
+
+
+def _guard_permitted(incident: Incident, permit: Permit | None, now: datetime) -> None:
+    """What the policy wants beside the evidence, looked at once more at the very moment of the raise."""
+    if permit is None:
+        return
+    if permit.rule is not None and (words := missing(permit.rule, incident, permit.digest, now)):
+        raise PolicyRefused(
+            f"{incident.feature} takes no step up: {words}.",
+            next=f"One of them gives it: rollback approve {incident.feature} --reason R",
+        )
+    if permit.go and not incident.step_go:
+        raise PolicyRefused(
+            f"{incident.feature} takes no step up before a person has judged this one.",
+            next=f"Judge it: rollback approve {incident.feature} --step --reason R",
+        )
 
 
 def _guard_return(incident: Incident) -> None:

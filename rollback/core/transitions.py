@@ -28,6 +28,10 @@ FACTS: frozenset[type[Event]] = frozenset(
         e.WatchHandedOver,
         e.AlertsAttached,
         e.AlertsRecovered,
+        e.ApprovalAsked,
+        e.ApprovalGiven,
+        e.ApprovalWithdrawn,
+        e.SwitchLifted,
     }
 )
 """Facts on the incident: allowed in every open state, which they leave as it is."""
@@ -64,6 +68,7 @@ _CRITICAL: Mapping[State, _Row] = {
         e.DisableCommanded: State.DISABLING,
         e.DriftSeen: State.DISABLING,
         e.GatePassed: State.RAMPING,
+        e.StepApproved: State.VERIFYING,
         e.HarmSeen: State.DISABLED,
         e.EvidenceEnded: State.DISABLED,
         e.WatchStopped: State.DISABLED,
@@ -72,6 +77,7 @@ _CRITICAL: Mapping[State, _Row] = {
         e.DisableCommanded: State.DISABLING,
         e.DriftSeen: State.DISABLING,
         e.GatePassed: State.RAMPING,
+        e.StepApproved: State.RAMPING,
         e.StepRaised: State.RAMPING,
         e.ReturnedInFull: State.MONITORING,
         e.HarmSeen: State.DISABLING,
@@ -107,6 +113,7 @@ _HIGH: Mapping[State, _Row] = {
         e.ReduceCommanded: State.REDUCING,
         e.DriftSeen: State.REDUCING,
         e.GatePassed: State.RAMPING,
+        e.StepApproved: State.VERIFYING,
         e.HarmSeen: State.REDUCED,
         e.EvidenceEnded: State.REDUCED,
         e.WatchStopped: State.REDUCED,
@@ -116,6 +123,7 @@ _HIGH: Mapping[State, _Row] = {
         e.ReduceCommanded: State.REDUCING,
         e.DriftSeen: State.REDUCING,
         e.GatePassed: State.RAMPING,
+        e.StepApproved: State.RAMPING,
         e.StepRaised: State.RAMPING,
         e.ReturnedInFull: State.MONITORING,
         e.HarmSeen: State.REDUCING,

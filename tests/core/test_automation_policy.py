@@ -157,7 +157,7 @@ def test_what_nobody_could_mean_is_refused(fields: dict[str, Any]) -> None:
 
 
 def test_returns_and_reminders_have_sensible_defaults_and_bounds() -> None:
-    assert (Returns().budget, Returns().window, Returns().cool_down) == (2, timedelta(days=1), timedelta(minutes=30))
+    assert (Returns().budget, Returns().window, Returns().cool_down) == (10, timedelta(days=1), timedelta(0))
     assert (Remind().after, Remind().then_every) == ((timedelta(hours=1), timedelta(hours=4)), timedelta(hours=1))
     assert Remind.model_validate({"after": [], "then_every": None}).after == ()
     for after in (["4h", "1h"], ["1h", "1h"], ["0s", "1h"]):

@@ -29,7 +29,7 @@ def test_a_first_and_a_second_return_may_begin_and_a_third_may_not() -> None:
     assert why_not(NOW - HOUR) is None
     refused = why_not(NOW - HOUR, NOW - 5 * HOUR)
     assert refused is not None
-    assert "2 returns were begun by themselves within 1d, and the budget is 2" in refused
+    assert "2 returns were begun by themselves or failed within 1d, and the budget is 2" in refused
     assert f"again at {(NOW + 19 * HOUR).isoformat()}" in refused
     assert "by an authenticated person" in refused
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import get_args
 
 import pytest
@@ -20,6 +20,7 @@ from hypothesis.stateful import (
 )
 
 from rollback.core import events as e
+from rollback.core.approvals import ApprovalRule, Permit, missing
 from rollback.core.effects import CallHuman, LowerExposure, RaiseExposure
 from rollback.core.events import Event
 from rollback.core.history import Actor
@@ -37,6 +38,15 @@ HELD = st.sampled_from([0, 25, 50, 90, 100])
 AUDIENCE = st.none() | st.integers(0, 100)
 SEVERITIES = st.sampled_from(list(Severity))
 TEXT = st.sampled_from(["x", "y"])
+ROLES = st.sampled_from(["approver", "owner"])
+DIGESTS = st.sampled_from(["d1", "d2"])
+RULES = st.builds(
+    ApprovalRule,
+    required=st.integers(1, 2),
+    four_eyes=st.booleans(),
+    escalate_to=st.sampled_from([(), ("approver", "owner")]),
+)
+PERMITS = st.none() | st.builds(Permit, st.none() | RULES, DIGESTS, st.booleans())
 CYCLES = st.lists(st.sampled_from(["a", "b", "c"]), max_size=3).map(tuple)
 
 EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
@@ -51,14 +61,14 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     e.ReduceCommanded: st.builds(e.ReduceCommanded, KEYS, EPOCHS, HELD),
     e.ReduceSettled: st.builds(e.ReduceSettled, KEYS, HELD, AUDIENCE),
     e.FixingStarted: st.just(e.FixingStarted()),
-    e.FixDeployed: st.builds(e.FixDeployed, TEXT),
+    e.FixDeployed: st.builds(e.FixDeployed, TEXT, st.sampled_from(["", "alex", "sam"])),
     e.GateMeasured: st.builds(e.GateMeasured, st.none() | st.booleans()),
     e.BlindGateAccepted: st.builds(e.BlindGateAccepted, ACTORS),
     e.ReturnStarted: st.builds(
         e.ReturnStarted, st.just(WATCHER), ACTORS, st.lists(KEYS, max_size=2).map(tuple), st.none() | st.just(NOW)
     ),
     e.WatchHandedOver: st.builds(e.WatchHandedOver, TEXT),
-    e.GatePassed: st.builds(e.GatePassed, HELD),
+    e.GatePassed: st.builds(e.GatePassed, HELD, PERMITS),
     e.StepRaised: st.builds(e.StepRaised, HELD),
     e.ReturnedInFull: st.just(e.ReturnedInFull()),
     e.HarmSeen: st.builds(e.HarmSeen, TEXT),
@@ -75,6 +85,19 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     e.HumanCalled: st.builds(e.HumanCalled, TEXT),
     e.AlertsAttached: st.builds(e.AlertsAttached, CYCLES, SEVERITIES, st.just("datadog")),
     e.AlertsRecovered: st.builds(e.AlertsRecovered, CYCLES),
+    e.ApprovalAsked: st.builds(e.ApprovalAsked, ROLES, st.just("an approval is missing"), DIGESTS),
+    e.ApprovalGiven: st.builds(
+        e.ApprovalGiven,
+        ACTORS,
+        ROLES,
+        st.sampled_from(["", "x", "y"]),
+        DIGESTS,
+        EPOCHS,
+        st.sampled_from([NOW + timedelta(minutes=5), NOW + timedelta(hours=9)]),
+    ),
+    e.ApprovalWithdrawn: st.builds(e.ApprovalWithdrawn, ACTORS),
+    e.StepApproved: st.builds(e.StepApproved, ACTORS),
+    e.SwitchLifted: st.builds(e.SwitchLifted, TEXT, ACTORS),
 }
 """One strategy an event; a resolved case is left alone unless a new one opens."""
 
@@ -115,6 +138,9 @@ class AnyCase(RuleBasedStateMachine):
         except PolicyRefused:
             is_open = before is not None and before.is_open
             assert not (is_open and isinstance(event, e.DisableCommanded)), "an off was refused"
+            if is_open and isinstance(event, e.HarmSeen | e.WatchStopped | e.ReduceCommanded | e.DriftSeen):
+                assert before is not None
+                check_refused_lowering(before, event)
             return
         self.incident = decision.incident
         if before is None or not before.is_open:
@@ -123,6 +149,7 @@ class AnyCase(RuleBasedStateMachine):
         check_what_never_falls(before, event, decision.incident)
         check_effects(before, event, decision)
         check_firing(before, event, decision.incident)
+        check_permitted(before, event, decision, self.now)
         check_disable(event, decision.incident)
 
     @invariant()
@@ -188,6 +215,24 @@ def check_firing(before: Incident, event: Event, after: Incident) -> None:
         assert set(before.firing) <= set(after.firing)
     if isinstance(event, e.AlertsAttached | e.AlertsRecovered):
         assert replace(after, firing=before.firing) == before
+
+
+def check_refused_lowering(before: Incident, event: Event) -> None:
+    """Only the table, or a reduction that is none, refuses to go down: never something that people say or have not."""
+    is_no_reduction = isinstance(event, e.ReduceCommanded) and not 0 < event.held < 100
+    assert is_no_reduction or next_state(before.severity, before.state, type(event)) is None
+
+
+def check_permitted(before: Incident, event: Event, decision: Decision, now: datetime) -> None:
+    """No step up without what the policy wants of people; what they said is void with the next off and fix."""
+    after = decision.incident
+    if isinstance(event, e.GatePassed) and event.permit is not None:
+        permit = event.permit
+        assert permit.rule is None or not missing(permit.rule, before, permit.digest, now)
+        assert not permit.go or before.step_go
+    if any(isinstance(effect, LowerExposure) for effect in decision.effects):
+        assert (after.approvals, after.approval_request, after.step_go, after.switches_lifted) == ((), None, False, ())
+    assert all(one.fix == after.fix for one in after.approvals), "an approval of another fix"
 
 
 def check_disable(event: Event, after: Incident) -> None:

@@ -36,6 +36,10 @@ FACT_NAMES = [
     "WatchHandedOver",
     "AlertsAttached",
     "AlertsRecovered",
+    "ApprovalAsked",
+    "ApprovalGiven",
+    "ApprovalWithdrawn",
+    "SwitchLifted",
 ]
 
 # Everything else, a line a state: event>state. `DisableCommanded` is accepted in every open state of every severity
@@ -51,10 +55,12 @@ disabled: OffProven>disabled OffWritten>disabling OffNotProven>disabling OffUnse
 disabled: ReturnStarted>verifying FalseAlarmDeclared>disabled DisableUndone>ramping
 # "harm while verifying leaves exposure as it is": it is off there
 verifying: GatePassed>ramping HarmSeen>disabled EvidenceEnded>disabled WatchStopped>disabled DriftSeen>disabling
+# a step that opens nothing of this flag is passed before anything is exposed, and a person judges it all the same
+verifying: StepApproved>verifying
 # "harm while ramping or monitoring: critical → disabling"; inconclusive leaves exposure where it is (invariant 6);
 # a lost watcher leads down (invariant 9)
 ramping: GatePassed>ramping StepRaised>ramping ReturnedInFull>monitoring EvidenceEnded>ramping
-ramping: HarmSeen>disabling WatchStopped>disabling DriftSeen>disabling
+ramping: HarmSeen>disabling WatchStopped>disabling DriftSeen>disabling StepApproved>ramping
 # "only a person lowers it, and only while the feature is on"; the watch may be taken up again by another process
 monitoring: HarmSeen>disabling WatchStopped>disabling ReturnStarted>monitoring MonitoringEnded>resolved
 monitoring: SeverityLowered>monitoring
@@ -67,9 +73,9 @@ reducing: ReduceCommanded>reducing ReduceSettled>reduced DriftSeen>reducing Seve
 reduced: ReduceCommanded>reducing DriftSeen>reducing ReturnStarted>verifying FalseAlarmDeclared>reduced
 reduced: SeverityRaised>triggered
 verifying: ReduceCommanded>reducing DriftSeen>reducing GatePassed>ramping SeverityRaised>triggered
-verifying: HarmSeen>reduced EvidenceEnded>reduced WatchStopped>reduced
+verifying: HarmSeen>reduced EvidenceEnded>reduced WatchStopped>reduced StepApproved>verifying
 ramping: ReduceCommanded>reducing DriftSeen>reducing GatePassed>ramping StepRaised>ramping ReturnedInFull>monitoring
-ramping: EvidenceEnded>ramping HarmSeen>reducing WatchStopped>reducing SeverityRaised>triggered
+ramping: EvidenceEnded>ramping HarmSeen>reducing WatchStopped>reducing SeverityRaised>triggered StepApproved>ramping
 monitoring: ReduceCommanded>reducing HarmSeen>reducing WatchStopped>reducing ReturnStarted>monitoring
 monitoring: MonitoringEnded>resolved SeverityLowered>monitoring SeverityRaised>triggered
 """
@@ -137,6 +143,11 @@ EXAMPLES: list[Event] = [
     e.HumanCalled("look"),
     e.AlertsAttached(("datadog:1",), Severity.CRITICAL, "datadog"),
     e.AlertsRecovered(("datadog:1",)),
+    e.ApprovalAsked("approver", "an approval is missing", "d1"),
+    e.ApprovalGiven(ALEX, "approver", "", "d1", 1, NOW + timedelta(hours=1)),
+    e.ApprovalWithdrawn(ALEX),
+    e.StepApproved(ALEX),
+    e.SwitchLifted("window", ALEX),
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from rollback.bring_back import Return
@@ -155,6 +155,19 @@ class Person:
         outcome = returning.run(forced_until=forced_until, watcher=self.watcher)
         self.session.history.feed()
         return outcome
+
+    def approve(self, *, role: str = "approver", valid_for: timedelta = timedelta(hours=1)) -> None:
+        """`rollback approve`, for the flag and the fix as they are now."""
+        self.controller.reload()
+        incident = self.controller.require()
+        until = self.session.clock.now() + valid_for
+        digest = view(self.session).digest
+        given = e.ApprovalGiven(self.session.actor, role, incident.fix, digest, incident.epoch, until)
+        self.controller.handle(given)
+
+    def say(self, event: e.Event) -> None:
+        """Another word of a person, e.g. `rollback approve --step`."""
+        self.controller.handle(event)
 
     def returning(self, **options: Any) -> Return:
         """The return itself, not begun."""
