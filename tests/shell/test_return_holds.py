@@ -13,7 +13,9 @@ from rollback.core.model import State
 from rollback.core.policy import SeverityPolicy
 from rollback.core.proof import ProofPart, Status, effect_part
 from rollback.errors import ConfigurationError
-from rollback.return_holds import SwitchSight
+from rollback.ports import Measurement
+from rollback.return_holds import Holds, SwitchSight
+from rollback.return_watch import ReturnWatch
 from tests.fakes.commands import Person, person
 from tests.fakes.policies import critical, gate, low, step
 from tests.fakes.world import BOB, HALF, World
@@ -265,3 +267,48 @@ def test_a_cohort_is_watched_as_its_own_step_says(tmp_path: Path) -> None:
     let_in, first = world.entries("step_raised")
     assert (first.at - let_in.at) >= timedelta(seconds=25)
     assert since_start(world, "step_raised") < 5, "before it the gate's own times hold"
+
+
+def test_what_fails_in_a_maintenance_window_is_no_harm_either_while_it_is_monitored(off: World) -> None:
+    window = Window(Status.PROVEN)
+
+    def begins() -> None:
+        window.status = Status.OPEN
+        off.at(15.0, lambda: off.probe.say("folders", 1.0))  # noticed by then
+        off.at(60.0, lambda: off.probe.say("folders", 0.0))
+        off.at(61.0, lambda: setattr(window, "status", Status.PROVEN))
+
+    once_open(off, 50, begins)
+    assert person(off, policy=critical(monitoring=LONG)).enable(switches=(window.sight(),)).exit_code == 0
+    assert off.open_buckets == 50
+    assert sum(entry.data["metrics"]["folders"]["bad"] for entry in off.entries("evidence")) == 0
+
+
+def test_a_window_of_a_metric_that_began_while_the_switch_was_up_is_not_counted_afterwards(off: World) -> None:
+    """What it says is partly of the time in which nothing could be seen."""
+    window = Window(Status.OPEN)
+    somebody = person(off)
+    watch = ReturnWatch(
+        somebody.session,
+        somebody.controller,
+        critical(),
+        off.probe,
+        somebody.progress,
+        lambda: False,
+        lambda: False,
+        "fixed",
+    )
+    holds = Holds(watch, (window.sight(),))
+    now = off.clock.now()
+
+    def of_a_minute(begins: datetime) -> Measurement:
+        return Measurement("sends", off.clock.now(), 0.0, "", None, 0, 9, begins, begins + timedelta(minutes=1))
+
+    assert holds.counting([of_a_minute(now)]) == ()
+    window.status = Status.PROVEN
+    off.clock.elapsed += 5.0
+    assert holds.counting([of_a_minute(now)]) == (), "the switch is not looked at in every round"
+    off.clock.elapsed += 60.0
+    after = of_a_minute(off.clock.now())
+    probe = Measurement("folders", off.clock.now(), 0.0, "")
+    assert holds.counting([of_a_minute(now), after, probe]) == [after, probe]
