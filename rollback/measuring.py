@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rollback import bootstrap
+from rollback import bootstrap, log
 from rollback.core.model import Severity
 from rollback.errors import RollbackError
 from rollback.gate_measure import measure_once
@@ -31,16 +31,11 @@ def start_measuring(session: Session) -> Callable[[], bool | None] | None:
 
     def measure() -> None:
         try:
-            feature, policy = bootstrap.policies(session, Severity.CRITICAL)
-            asked = bootstrap.probe(session, feature)
+            found.append(_measured(session))
         except RollbackError as error:
             session.warn(f"The gate could not be measured: {error.message}")
-            return
-        try:
-            green = measure_once(asked, session.clock, within_seconds=MEASURE_WITHIN, p0=policy.gate.p0)
-            found.append(green)
-        finally:
-            asked.close()
+        except Exception as error:  # the process may be ending: then nobody waits for the answer any more
+            log.event("gate_not_measured", feature=session.feature, error=type(error).__name__)
 
     thread = threading.Thread(target=measure, daemon=True)
     thread.start()
@@ -52,6 +47,15 @@ def start_measuring(session: Session) -> Callable[[], bool | None] | None:
     return answer
 
 
+def _measured(session: Session) -> bool | None:
+    feature, policy = bootstrap.policies(session, Severity.CRITICAL)
+    asked = bootstrap.probe(session, feature)
+    try:
+        return measure_once(asked, session.clock, within_seconds=MEASURE_WITHIN, p0=policy.gate.p0)
+    finally:
+        asked.close()
+
+
 def _has_probe_target(path: Path) -> bool:
     """Whether some address in the health section is known, read as text: a wrong guess costs time, never truth."""
     try:
@@ -60,7 +64,7 @@ def _has_probe_target(path: Path) -> bool:
         return False
     environ = bootstrap.environment()
     section = re.search(r"^health:.*?(?=^\S|\Z)", text, re.M | re.S)
-    text = section[0] if section else ""
+    text = re.sub(r"^\s*#.*$", "", section[0] if section else "", flags=re.M)
     if re.search(r"^  metrics:", text, re.M):
         return True
     urls = re.findall(r"\burl:\s*(\S+)", text)

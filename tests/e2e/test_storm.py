@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sqlite3
 import threading
@@ -20,6 +21,8 @@ from tests.e2e.worlds import World, seen_of
 pytestmark = [pytest.mark.slow, pytest.mark.crash]
 
 STORM = 10_000
+TIMES = 6 if "COVERAGE_PROCESS_CONFIG" in os.environ else 3
+"""How many times its idle time a critical alert may take in a storm; a measured process is slower under load."""
 CONNECTIONS = 50
 
 OTHER = """\
@@ -105,7 +108,7 @@ def test_in_the_middle_of_a_storm_a_critical_alert_is_acted_on_almost_as_fast_as
     answers = found[0]
     assert len(answers.with_status(202)) == STORM
     assert answers.percentile(0.99) < 1.0
-    assert stormy <= 3 * idle, f"{stormy:.3f} s in the storm, {idle:.3f} s without"
+    assert stormy <= TIMES * idle, f"{stormy:.3f} s in the storm, {idle:.3f} s without"
     until(lambda: all(kept(server).values()), timeout=120, what="everything worked off")
     assert len(kept(server)) == STORM + 2
     names = server.names()
