@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rollback import automation_bootstrap as adapters
 from rollback import bootstrap, log
-from rollback.alert_ports import Delivery
+from rollback.alert_ports import Delivery, Notice
 from rollback.alerting.acting import Acting, prepared
 from rollback.alerting.desk import Desk, Surroundings
 from rollback.alerting.dispatcher import Dispatcher
@@ -26,6 +26,7 @@ from rollback.credentials import with_credentials
 from rollback.errors import RollbackError
 from rollback.polling import PollLoop
 from rollback.probing import Prober, has_control
+from rollback.redaction import redact
 from rollback.restraint import Restraints, read_restraints
 from rollback.serve_presence import announce, withdraw
 from rollback.silence import arming_loop
@@ -33,7 +34,7 @@ from rollback.supervisor import Supervisor, keeper
 from rollback.words import world_line
 
 if TYPE_CHECKING:
-    from rollback.alert_ports import Inbox, Kept, Notice
+    from rollback.alert_ports import Inbox, Kept
     from rollback.arming import ArmingLoop
     from rollback.core.alert_rules import Probing
     from rollback.core.alerts import Reading
@@ -93,8 +94,9 @@ class KnownRestraints:
         """What cannot be read leaves what is known: a hold is not lost because a disk is slow."""
         try:
             self._known = read_restraints(self._history, self._features)
-        except RollbackError as error:
-            log.event("restraints_not_read", error=error.message)
+        except Exception as error:  # a row that is no entry, too: this thread must not end
+            why = error.message if isinstance(error, RollbackError) else type(error).__name__
+            log.event("restraints_not_read", error=why)
 
     def stop(self) -> None:
         """Reads no more."""
@@ -216,7 +218,7 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
     policy = policies.automation
     inbox = adapters.inbox(settings, report or (lambda text: log.event("inbox_set_aside", text=text)))
     outbox = adapters.outbox(settings, policy, environ, clock)
-    sessions = _sessions(policies)
+    sessions = _sessions(policies, outbox.tell)
     rules = {feature: policies.features[feature].policy.rules for feature in sessions}
     restraints = KnownRestraints(history, tuple(sessions))
     parts = Parts(inbox, clock)
@@ -247,16 +249,24 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
     )
 
 
-def _sessions(policies: Policies) -> dict[str, Session]:
-    """A session for each feature; one whose flag cannot be reached by its policy is said, and hides no other."""
+def _sessions(policies: Policies, notify: Callable[[Notice], None]) -> dict[str, Session]:
+    """A session for each feature; for one that cannot be served a person is called, and it hides no other."""
+
+    def not_served(feature: str, why: str) -> None:
+        log.event("feature_not_served", feature=feature, error=why)
+        text = (
+            f"{feature} is NOT served: its alerts turn nothing off until this is mended and serve started again: {why}"
+        )
+        notify(Notice(f"not-served:{feature}:{SystemClock().now():%Y-%m-%dT%H}", feature, None, "call", redact(text)))
+
     sessions = {}
     for feature in policies.features:
         try:
             sessions[feature] = prepared(feature)
         except RollbackError as error:
-            log.event("feature_not_served", feature=feature, error=error.message)
+            not_served(feature, error.message)
     for broken in policies.broken_features:
-        log.event("feature_not_served", feature=broken.file.stem, error=broken.error.message)
+        not_served(broken.file.stem, broken.error.message)
     return sessions
 
 

@@ -68,11 +68,12 @@ class PollLoop:
         every = self.interval.total_seconds()
         try:
             self._keep(self.poller.poll(self.clock.now()))
-        except RollbackError as error:
+        except Exception as error:  # an error of ours in one answer is silence like any other
             self._failed += 1
-            log.event("poll_failed", source=self.poller.source, error=error.message, in_a_row=self._failed)
+            why = error.message if isinstance(error, RollbackError) else type(error).__name__
+            log.event("poll_failed", source=self.poller.source, error=why, in_a_row=self._failed)
             if self._failed == SILENT_AFTER:
-                self._tell_silence(error)
+                self._tell_silence(why)
             asked = error.retry_after if isinstance(error, StoreUnreachable) else None
             pause = every * 2 if isinstance(error, StoreRefused) else every
             return min(max(pause, asked or 0.0), max(LONGEST_PAUSE, every))
@@ -94,8 +95,8 @@ class PollLoop:
             if kept is not None:
                 self.accept(kept)
 
-    def _tell_silence(self, error: RollbackError) -> None:
-        text = f"{self.poller.source} does not answer, so its alerts are not heard: {error.message}"
+    def _tell_silence(self, why: str) -> None:
+        text = f"{self.poller.source} does not answer, so its alerts are not heard: {why}"
         self.notify(Notice(self._key("silent"), None, None, "call", text, "responder"))
 
     def _key(self, word: str) -> str:
@@ -103,9 +104,4 @@ class PollLoop:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            try:
-                pause = self.poll()
-            except Exception as error:  # an error of ours in one answer: the next may be read again
-                log.event("poll_failed", source=self.poller.source, error=f"{type(error).__name__}: {error}")
-                pause = self.interval.total_seconds()
-            self._stop.wait(pause)
+            self._stop.wait(self.poll())

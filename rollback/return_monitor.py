@@ -27,6 +27,10 @@ MONITOR = 99
 """The stage's place: after every step that a ladder may have."""
 
 
+BLIND_FOR = 900.0
+"""Seconds without any data after which a person is called; the time of monitoring stands still meanwhile."""
+
+
 @dataclass(slots=True)
 class ReturnMonitor:
     """One watch. `run` returns when it is over without harm."""
@@ -48,15 +52,19 @@ class ReturnMonitor:
         clock, rule = watch.session.clock, watch.policy.monitoring
         alarms, before = self._taken_up()
         self._say(rule.duration, before)
-        began = last = clock.monotonic()
+        began = last = seen = clock.monotonic()
         left = (rule.duration - before).total_seconds()
         while (elapsed := clock.monotonic() - began) < left or firing_words(watch.incident):
             if elapsed >= left:
                 self._call_over_time()
             measured = self.holds.counting(watch.observe())
-            if self.holds.up():
+            is_blind = not any(one.harm is not None or one.waiting for one in measured)
+            if self.holds.up() or is_blind:
                 left += clock.monotonic() - last  # what cannot be seen is not watched
             last = clock.monotonic()
+            seen = seen if is_blind else last
+            if last - seen >= BLIND_FOR:
+                self._call("nothing is seen of its health while it is monitored")
             book.observe(measured)
             judgement = book.judge(soaked=False, expired=False)
             book.flush(clock.now())
@@ -91,7 +99,10 @@ class ReturnMonitor:
 
     def _call_over_time(self) -> None:
         """The time is over, and it is not over: somebody has to look at the alert, and is called once."""
-        what = f"monitored for its time, and not resolved: {firing_words(self.watch.incident)}"[:300]
+        self._call(f"monitored for its time, and not resolved: {firing_words(self.watch.incident)}"[:300])
+
+    def _call(self, what: str) -> None:
+        """Once; it stays on, and is watched."""
         human = self.watch.incident.needs_human
         if self._called or (human is not None and human.what == what):
             return

@@ -173,6 +173,9 @@ class _Settling:
         """Off that is not written yet is written; off that nobody waited to see proven is looked at."""
         pending = incident.pending_off_since
         if pending is not None and self.session.clock.now() - pending > ASK_AFTER:
+            what = f"an off is pending since {pending.isoformat()}, and users may be served: disable again?"
+            if incident.needs_human is None or incident.needs_human.what != what:
+                self.controller.handle(e.HumanCalled(what))
             self.say(f"An off is pending since {pending.isoformat()}: rollback disable {self.session.feature}")
         elif incident.settled_held != BUCKETS:
             self.say("An off is pending; trying it again.")

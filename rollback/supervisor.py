@@ -24,7 +24,7 @@ from rollback.core.effects import LowerExposure
 from rollback.core.flag import BUCKETS
 from rollback.core.model import Incident, State
 from rollback.core.reminders import due, reminder_key, still_off_text
-from rollback.errors import PolicyRefused, RollbackError
+from rollback.errors import FlagMissing, PolicyRefused, RollbackError
 from rollback.incident_codec import incident_from_json
 from rollback.lowering import carry_out
 from rollback.raising import FlagView, let_in, next_kill, view
@@ -121,8 +121,11 @@ class Keeper:
         incident = self._controller.reload()
         try:
             flag = view(self.session, self.session.clock.monotonic() + LOOK_WITHIN)
-        except RollbackError:
+        except RollbackError as error:
             self._measure(incident, None)
+            if isinstance(error, FlagMissing) and incident is not None and incident.state is State.DISABLED:
+                gone = "the flag is gone, so each application's own default decides"
+                self._controller.handle(e.OffNotProven(gone))
             self._announce()
             raise
         self._trouble = ""
@@ -208,7 +211,8 @@ class Keeper:
 
     def _remind(self, incident: Incident) -> None:
         """A feature that stays off calls its owner at the policy's times (invariant 17)."""
-        if incident.state not in (State.DISABLING, State.DISABLED) or incident.turned_at is None:
+        is_off = incident.state in (State.DISABLING, State.DISABLED) and incident.settled_held == BUCKETS
+        if not is_off or incident.turned_at is None:
             return
         monotonic = self.session.clock.monotonic()
         if monotonic - self._reminded < REMIND_EVERY:

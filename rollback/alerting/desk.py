@@ -239,9 +239,13 @@ class Desk:
                 f"{brake.features} features were turned off by themselves within {brake.window}: a shared cause? "
                 f"This one stays as it is until a person decides: rollback disable {self.feature}"
             )
-            return replace(verdict, action=Action.TELL, why=why, tell=Urgency.CALL, attaches=False)
+            return replace(verdict, action=Action.TELL, why=why, tell=Urgency.CALL, attaches=self._joins(verdict))
         came = self.doing.act(verdict, item.alert, item.kept)
         return replace(verdict, why=f"{verdict.why} {came}".strip())
+
+    def _joins(self, verdict: Verdict) -> bool:
+        """An open case hears of a braked alert all the same: no step up while it fires."""
+        return verdict.attaches and self.doing.case() is not None
 
     # -- guards -------------------------------------------------------------------------------------------------
 
@@ -264,10 +268,13 @@ class Desk:
         """A firing, fresh alert of one source may be the second signal for another's."""
         limits = self.around.automation.limits(item.alert.source)
         age = triggers.age(item.alert, item.kept.received_at, limits.maximum_age, limits.clock_skew)
+        rules = triggers.ranked(item.alert, self.rules)
+        if not rules or rules[0].is_heartbeat:  # that a source lives says nothing about the feature
+            return
         if item.alert.edge in (Edge.FIRED, Edge.REPEATED) and cycle.is_firing and age is Age.FRESH:
             self._seen[item.alert.source] = (item.kept.received_at, item.alert.monitor)
             self._wake_guarded(item.alert.source)
-        elif not cycle.is_firing and item.alert.edge is Edge.RECOVERED:
+        elif not cycle.is_firing and self._seen.get(item.alert.source, (None, ""))[1] == item.alert.monitor:
             self._seen.pop(item.alert.source, None)
 
     def _wake_guarded(self, source: str) -> None:
@@ -293,7 +300,7 @@ class Desk:
 
         def agreed() -> None:
             with self._changed:
-                self._later = [entry for entry in self._later if entry[2].kept.number != item.kept.number]
+                self._later = [entry for entry in self._later if entry[2].alert is not item.alert]
                 heapq.heapify(self._later)
                 self._queue.insert(0, replace(item, put_off=True, agreed_by=PROBES))
                 self._changed.notify_all()

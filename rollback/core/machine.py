@@ -184,9 +184,11 @@ def _return(incident: Incident, event: Event, now: datetime, nonce: str) -> Deci
             permitted = permitting.permitted(incident, event, now)
             return Decision(permitted, (RaiseExposure(incident.epoch, held, now + RAISE_EXPIRES_AFTER),))
         case e.StepRaised(held=held):
-            return Decision(replace(incident, settled_held=held, proven_at=None, step_go=False))
+            return Decision(replace(incident, settled_held=held, proven_at=None, turned_at=None, step_go=False))
         case e.ReturnedInFull():
-            return Decision(replace(permitting.unapproved(incident), settled_held=0, proven_at=None, kills=()))
+            return Decision(
+                replace(permitting.unapproved(incident), settled_held=0, proven_at=None, turned_at=None, kills=())
+            )
         case e.HarmSeen(why=why):
             refuted = replace(permitting.unapproved(incident), one_step=False)  # whoever called it well was wrong
             return _retreat(_with_human(refuted, f"the feature was harmful on its way back: {why}", now), now, nonce)
