@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from rollback.adapters.idempotency.port import Idempotency
     from rollback.adapters.notifiers.sending import Post
     from rollback.alert_ports import AlertPoller, NoticeChannel, Tokens
+    from rollback.core.pipeline_policy import Pipeline
     from rollback.kill_settings import KillSettings
+    from rollback.oidc import Verifier
     from rollback.ports import Clock
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "idempotency",
     "inbox",
     "outbox",
+    "pipeline_verifier",
     "pollers",
     "post",
     "tokens",
@@ -60,6 +63,18 @@ def idempotency(settings: KillSettings) -> Idempotency:
     from rollback.adapters.idempotency.sqlite import SqliteIdempotency
 
     return SqliteIdempotency(settings.state)
+
+
+def pipeline_verifier(settings: KillSettings, pipelines: Mapping[str, Pipeline], clock: Clock) -> Verifier | None:
+    """What knows pipelines by the tokens of their own systems; None when the policy names no pipeline."""
+    if not pipelines:
+        return None
+    from rollback.adapters.signing_keys import HttpSigningKeys
+    from rollback.adapters.token_uses.sqlite import SqliteTokenUses
+    from rollback.oidc import SigningKeys, Verifier
+
+    keys = SigningKeys(HttpSigningKeys(clock.monotonic), clock.monotonic)
+    return Verifier(pipelines, keys, SqliteTokenUses(settings.state))
 
 
 # -- telling people --------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ COMMANDS: dict[str, str] = {
     "undo": "rollback.cli.returning:undo",
     "false-alarm": "rollback.cli.returning:false_alarm",
     "close": "rollback.cli.returning:close",
-    "ci": "rollback.cli.returning:ci",
+    "ci": "rollback.cli.pipeline:ci",
     "open": "rollback.cli.cases:open_case",
     "raise": "rollback.cli.cases:raise_severity",
     "fix": "rollback.cli.cases:fix",

@@ -32,6 +32,9 @@ _CANNOT = 503
 Here = Callable[[], int]
 """The same command, from here."""
 
+Token = Callable[[KillSettings], str]
+"""Gives our token. Raises `ConfigurationError` when there is none."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Way:
@@ -98,10 +101,22 @@ def check(feature: str, seconds: float | None, *, as_json: bool) -> int:
     return _run(Call("GET", f"{_place(feature, None)}/check", query=query), as_json=as_json, feature=feature)
 
 
-def change(name: str, feature: str, *, actor: str | None, dry_run: bool, as_json: bool, **body: object) -> int:
+def change(
+    name: str,
+    feature: str,
+    *,
+    actor: str | None,
+    dry_run: bool,
+    as_json: bool,
+    screen: Screen | None = None,
+    token: Token = token_of,
+    links: Mapping[str, str] | None = None,
+    **body: object,
+) -> int:
     """Any other command that changes something: `name` is its own, `body` its options; None ones are left out.
 
-    Only `until` of a hold is sent as null: that ends it. Texts are cut and redacted before they leave this machine.
+    Only `until` of a hold is sent as null: that ends it. Texts are cut and redacted before they leave this machine,
+    but for `links`, which the caller has checked. `screen` shows it, None: the usual one. `token` gives our token.
     """
     sent: dict[str, object] = {"dry_run": dry_run}
     for option, value in body.items():
@@ -109,8 +124,9 @@ def change(name: str, feature: str, *, actor: str | None, dry_run: bool, as_json
             continue
         longest = {"text": 2000, "commit": 80, "fix": 80}.get(option, 500)
         sent[option] = redact(value, max_length=longest) if isinstance(value, str) else value
+    sent |= {option: link for option, link in (links or {}).items() if link}
     call = Call("POST", f"{_place(feature, None)}/{name}", sent)
-    return _run(call, as_json=as_json, actor=actor, feature=feature)
+    return _run(call, as_json=as_json, actor=actor, feature=feature, screen=screen, token=token)
 
 
 def _place(feature: str | None, flag: str | None) -> str:
@@ -130,16 +146,18 @@ def _run(
     feature: str | None = None,
     flag: str | None = None,
     here: Here | None = None,
+    screen: Screen | None = None,
+    token: Token = token_of,
 ) -> int:
     if actor is not None:
         raise ConfigurationError(
             "--actor is not taken where ROLLBACK_SERVER is set: the token says who acts.", next="Leave --actor out."
         )
     settings = read_settings(os.environ, forgiving=True)
-    screen = Screen(as_json=as_json or call.query.get("format") == "json")
+    screen = screen or Screen(as_json=as_json or call.query.get("format") == "json")
     way = _Way(_shown(call, screen), screen, feature or "FEATURE", here)
     try:
-        client = _client(settings, here)
+        client = _client(settings, here, token)
         return _replay(client.call(way.call), screen)
     except KeyboardInterrupt:
         return _left(way)
@@ -157,11 +175,11 @@ def _run(
         raise _out_of_reach(way, gone) from gone
 
 
-def _client(settings: KillSettings, here: Here | None) -> RemoteClient:
+def _client(settings: KillSettings, here: Here | None, token: Token) -> RemoteClient:
     """Raises `ConfigurationError` when the settings name no server, or no token, that can be used."""
     if settings.server is None or any("TOKEN" in one and "FLIPT" not in one for one in settings.problems):
         raise ConfigurationError("; ".join(settings.problems), next="Correct it in the environment or in .env.")
-    return RemoteClient(settings.server, token_of(settings), URGENT if here else Limits())
+    return RemoteClient(settings.server, token(settings), URGENT if here else Limits())
 
 
 def _shown(call: Call, screen: Screen) -> Call:

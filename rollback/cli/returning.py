@@ -1,4 +1,4 @@
-"""The commands of the way back: enable, undo, false-alarm, close, ci."""
+"""The commands of the way back: enable, undo, false-alarm, close."""
 
 from __future__ import annotations
 
@@ -85,35 +85,6 @@ def enable(
             dry_run=dry_run,
         ),
     )
-
-
-@click.command(
-    epilog="""\b
-Example:
-  rollback ci sm --fix "$GIT_COMMIT"
-"""
-)
-@click.argument("feature")
-@click.option("--fix", metavar="COMMIT", required=True, help="The commit that was deployed.")
-@click.option("--reason", metavar="TEXT", default="", help="Why, for the record. Default: the deployed fix.")
-@actor_option
-@dry_run_option
-@json_option
-def ci(feature: str, fix: str, reason: str, actor: str | None, dry_run: bool, as_json: bool) -> int:
-    """The step of a pipeline: fix deployed → gate → ladder → monitored, in plain lines.
-
-    Exit 0: monitored, or no open case. Exit 4: the fix does not fix, or not enough evidence. Others as for `enable`.
-    """
-    why = reason or f"fix {fix} was deployed"
-    if has_server():
-        from rollback.cli import remote
-
-        return remote.change(
-            "enable", feature, actor=actor, dry_run=dry_run, as_json=as_json, reason=why, fix=fix, pipeline=True
-        )
-    from rollback.commands.returning import Request
-
-    return _run(as_json, Request(feature, why, fix=fix, actor=actor, dry_run=dry_run, plain=True, pipeline=True))
 
 
 @click.command(

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from rollback.core.ladder_policy import CohortStep, Step, check_ladder, check_shares, check_soak, shares_of
 from rollback.core.model import Severity
+from rollback.core.pipeline_policy import Deploys
 from rollback.core.policy_base import Duration, Line, PolicyModel, Switch
 from rollback.core.return_policy import Approvals, Compare, ReleaseFreeze, SwitchBeside
 
@@ -242,6 +243,13 @@ class SeverityPolicy(PolicyModel):
         ),
     )
     returns: Returns = Field(default_factory=Returns, description="How often automation may bring it back.")
+    deploys: Deploys | None = Field(
+        default=None,
+        description=(
+            "Workflows whose every deploy counts as the fix. Null: only the commit that a responder linked"
+            " (`rollback fix`)."
+        ),
+    )
     remind: Remind = Field(default_factory=Remind, description="When it calls its owner while it stays off.")
     debugging: tuple[Line, ...] = Field(
         default=(),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter
 
-from rollback.server import api_reading
+from rollback.server import api_ci, api_reading
 from rollback.server.api_answers import Answers
 from rollback.server.api_changing import Changing
 from rollback.server.auth import Authentication
@@ -23,4 +23,5 @@ def router(services: ApiServices) -> APIRouter:
     answers = Answers(services)
     Changing(services, authentication, answers).add_to(routes)
     api_reading.add_to(routes, services, authentication, answers)
+    api_ci.add_to(routes, services, authentication, answers, None)
     return routes

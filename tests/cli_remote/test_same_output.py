@@ -49,10 +49,10 @@ STORY: list[tuple[str, ...]] = [
 """While the application is broken; what comes after it is mended: `MENDED`."""
 
 MENDED: list[tuple[str, ...]] = [
-    ("ci", "sm", "--fix", "def456"),
+    ("ci", "sm", "--fix", "def4567"),
     ("enable", "sm", "--reason", "a person begins it"),
     ("enable", "sm", "--reason", "nothing to do"),
-    ("ci", "sm", "--fix", "def456"),
+    ("ci", "sm", "--fix", "def4567"),
     ("open", "sm", "--severity", "low", "--reason", "typo"),
     ("close", "sm", "--reason", "fixed"),
     ("status", "sm"),

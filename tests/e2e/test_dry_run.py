@@ -21,7 +21,7 @@ WHILE_OFF = [
     ("disable", "sm"),
     ("enable", "sm", "--reason", "fixed"),
     ("enable", "sm", "--reason", "fixed", "--fix", "abc123", "--force", "--accept-blind"),
-    ("ci", "sm", "--fix", "abc123"),
+    ("ci", "sm", "--fix", "abc1234"),
     ("undo", "sm", "--reason", "wrong feature"),
     ("false-alarm", "sm", "--reason", "monitor is wrong"),
     ("fix", "sm", "abc123"),

@@ -284,10 +284,14 @@ def fill(path: Path) -> None:
 # -- the way back refuses ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [("enable", "sm", "--reason", "x"), ("ci", "sm", "--fix", "abc")], ids=" ".join)
+CI = ("ci", "sm", "--fix", "abc1234", "--unwatched", "x")
+
+
+@pytest.mark.parametrize("words", [("enable", "sm", "--reason", "x"), CI], ids=" ".join)
 def test_a_return_refuses_with_exit_8_and_raises_nothing(make_world: MakeWorld, words: tuple[str, ...]) -> None:
     world = make_world("v2")
     world.cli.run("disable", "sm").expect(0)
+    world.cli.run("fix", "sm", "abc1234").expect(0)
     world.mend()
     before = world.flag
     with journal_is_a_folder(world.cli):

@@ -50,7 +50,7 @@ def test_an_endpoint_that_says_disabled_is_never_health(make_world: MakeWorld) -
     assert world.flag == before
 
 
-@pytest.mark.parametrize("words", [("enable", "sm", "--reason", "x"), ("ci", "sm", "--fix", "abc")], ids=" ".join)
+@pytest.mark.parametrize("words", [("enable", "sm", "--reason", "x"), ("ci", "sm", "--fix", "abc1234")], ids=" ".join)
 def test_without_anything_to_ask_a_return_is_refused_at_once_and_says_what_is_missing(
     make_world: MakeWorld, words: tuple[str, ...]
 ) -> None:
@@ -58,6 +58,7 @@ def test_without_anything_to_ask_a_return_is_refused_at_once_and_says_what_is_mi
     world = make_world("v2")
     write_policies(world.cli.policies, deadline="2h")
     world.cli.run("disable", "sm").expect(0)
+    world.cli.run("fix", "sm", "abc1234").expect(0)
     for command in (words, ("check", "sm")):
         done = world.cli.run(*command, SM_API_URL=None).expect(4)
         assert "SM_API_URL" in done.err

@@ -1,0 +1,1 @@
+"""Which tokens of pipelines were used: each opens the door once."""

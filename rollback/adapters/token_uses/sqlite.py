@@ -1,0 +1,47 @@
+"""Used tokens in the state database."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from rollback.adapters.state_db import LOCK_TIMEOUT, StateDatabase
+from rollback.adapters.token_uses.port import digest_of
+from rollback.codec import time_to_text
+
+COMPONENT = "token_uses"
+_FIRST = (
+    "CREATE TABLE token_uses (digest BLOB PRIMARY KEY, expires_at TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX token_uses_by_end ON token_uses (expires_at)",
+)
+MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
+
+
+class SqliteTokenUses:
+    """`TokenUses` at `path`. A use is on the disk before the token opens anything."""
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        report: Callable[[str], None] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.database = StateDatabase(path, COMPONENT, MIGRATIONS, lock_timeout=lock_timeout, report=report, now=now)
+
+    def use(self, issuer: str, token_id: str, expires_at: datetime, now: datetime) -> bool:
+        """True the first time."""
+        row, moment = (digest_of(issuer, token_id), time_to_text(expires_at)), time_to_text(now)
+
+        def work(connection: sqlite3.Connection) -> bool:
+            connection.execute("DELETE FROM token_uses WHERE expires_at <= ?", (moment,))
+            return connection.execute("INSERT OR IGNORE INTO token_uses VALUES (?, ?)", row).rowcount == 1
+
+        return self.database.write(work)
+
+    def close(self) -> None:
+        """Closes the database."""
+        self.database.close()
