@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rollback import bootstrap, log
 from rollback.alert_ports import Notice
-from rollback.alerting.desk import Item, told
+from rollback.alerting.desk import NOT_YET, Item, told
 from rollback.alerting.log_output import LogOutput
 from rollback.commands import disabling
 from rollback.commands.cases import Command
@@ -20,7 +20,7 @@ from rollback.core import events as e
 from rollback.core.history import Actor
 from rollback.core.triggers import cycle_reference
 from rollback.core.verdicts import Action, Verdict
-from rollback.errors import PolicyRefused, RollbackError
+from rollback.errors import PolicyRefused, RollbackError, StoreError
 from rollback.facts import record_fact
 from rollback.redaction import redact
 
@@ -85,6 +85,8 @@ class Acting:
                 command.open("low", sensitive=False)
             else:
                 self._reduce(command)
+        except StoreError as error:
+            return f"{NOT_YET}{error.message}"
         except RollbackError as error:
             return f"It did not come about: {error.message}"
         except Exception as error:

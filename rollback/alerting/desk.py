@@ -34,6 +34,11 @@ AT_ONCE = 500
 TRIES = 3
 """How often a delivery is begun before it is set aside as poison."""
 
+NOT_YET = "Not yet: "
+"""How the words of an act begin that the flag store did not take, and that no case remembers."""
+
+AGAIN_AFTER = timedelta(seconds=15)
+
 KEPT_WAITING = 10_000
 """Alerts that one desk keeps waiting for a guard or a hold; what is beyond stays in the inbox until a restart."""
 
@@ -241,7 +246,10 @@ class Desk:
             )
             return replace(verdict, action=Action.TELL, why=why, tell=Urgency.CALL, attaches=self._joins(verdict))
         came = self.doing.act(verdict, item.alert, item.kept)
-        return replace(verdict, why=f"{verdict.why} {came}".strip())
+        done = replace(verdict, why=f"{verdict.why} {came}".strip())
+        if came.startswith(NOT_YET):  # nothing was done, so nothing is decided: it is decided again soon
+            return replace(done, decides=False, attaches=False, again_at=now + AGAIN_AFTER)
+        return done
 
     def _joins(self, verdict: Verdict) -> bool:
         """An open case hears of a braked alert all the same: no step up while it fires."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from rollback.adapters.inboxes.memory import MemoryInbox
 from rollback.alert_ports import Delivery, Kept
-from rollback.alerting.desk import Desk, Item, Surroundings
+from rollback.alerting.desk import NOT_YET, Desk, Item, Surroundings
 from rollback.core.alert_rules import AlertRule
 from rollback.core.alerts import Alert, Edge, ReadingKind
 from rollback.core.automation_policy import AutomationPolicy
@@ -58,6 +58,7 @@ class Noted:
     notices: list[Verdict] = field(default_factory=list)
     probing: list[Callable[[], None]] = field(default_factory=list)
     fails: Exception | None = None
+    out_of_reach: bool = False
 
     def case(self) -> Incident | None:
         return self.incident
@@ -65,6 +66,8 @@ class Noted:
     def act(self, verdict: Verdict, alert: Alert, kept: Kept) -> str:
         if self.fails is not None:
             raise self.fails
+        if self.out_of_reach:
+            return f"{NOT_YET}the store does not answer"
         self.acts.append(verdict.action)
         severity = {Action.TURN_OFF: Severity.CRITICAL, Action.REDUCE: Severity.HIGH}.get(verdict.action, Severity.LOW)
         state = {Action.TURN_OFF: State.DISABLING, Action.REDUCE: State.REDUCED}.get(verdict.action, State.FIXING)

@@ -252,3 +252,14 @@ def test_one_poisonous_alert_does_not_take_the_others_with_it() -> None:
     bench.desk.attempt(bench.desk.items_of(bench.kept(bench.alert(cycle="bad"))))
     bench.doing.fails = None
     assert bench.deliver(bench.alert(cycle="good")) == [Action.TURN_OFF]
+
+
+def test_what_the_store_did_not_take_is_not_decided_and_is_done_once_it_answers() -> None:
+    bench = Bench()
+    bench.doing.out_of_reach = True
+    assert bench.deliver(bench.alert(rule=HIGH)) == [Action.REDUCE]
+    assert (bench.doing.acts, bench.ended) == ([], [])
+    bench.doing.out_of_reach = False
+    assert bench.later(16) == [Action.REDUCE]
+    assert bench.doing.acts == [Action.REDUCE]
+    assert len(bench.ended) == 1
