@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from rollback import bootstrap, log
 from rollback.alert_ports import Notice
-from rollback.alerting.desk import NOT_YET, Item, told
+from rollback.alerting.desk import NOT_YET, TOLD_IN_ONE, Item, told
 from rollback.alerting.log_output import LogOutput
 from rollback.commands import disabling
 from rollback.commands.cases import Command
 from rollback.controller import Controller
 from rollback.core import events as e
 from rollback.core.history import Actor
+from rollback.core.model import Severity
 from rollback.core.triggers import cycle_reference
 from rollback.core.verdicts import Action, Verdict
 from rollback.errors import PolicyRefused, RollbackError, StoreError
@@ -27,15 +28,12 @@ from rollback.redaction import redact
 if TYPE_CHECKING:
     from rollback.alert_ports import Kept
     from rollback.core.alerts import Alert
-    from rollback.core.model import Incident, Severity
+    from rollback.core.model import Incident
     from rollback.disable import Kill
     from rollback.session import Session
 
 TRY_FOR = 60.0
 """Seconds that a flag store is asked before the off stays pending; then it is tried again while the case is open."""
-
-TOLD_IN_ONE = 50
-"""Decisions that one entry of the record holds in full; the others of the same moment are counted in it."""
 
 
 @dataclass(slots=True)
@@ -134,7 +132,7 @@ class Acting:
         incident = command.controller.incident
         if incident is None:
             command.open("high", sensitive=False)
-        elif incident.severity.value == "low":
+        elif incident.severity is Severity.LOW:
             command.raise_to("high")
         else:
             command.reduce_again()

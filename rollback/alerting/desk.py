@@ -39,6 +39,9 @@ NOT_YET = "Not yet: "
 
 AGAIN_AFTER = timedelta(seconds=15)
 
+TOLD_IN_ONE = 50
+"""Decisions or deliveries that one entry of the record holds in full; the others of that moment are counted in it."""
+
 KEPT_WAITING = 10_000
 """Alerts that one desk keeps waiting for a guard or a hold; what is beyond stays in the inbox until a restart."""
 
@@ -213,21 +216,27 @@ class Desk:
 
     def _rank(self, alert: Alert) -> int:
         """How severe the deciding rule is: a cycle that has become worse counts as new. Without a rule: as low."""
-        rules = triggers.ranked(alert, self.rules)
-        return rules[0].severity.rank if rules and rules[0].severity is not None else 0
+        rule = self._deciding(alert)
+        return rule.severity.rank if rule is not None and rule.severity is not None else 0
+
+    def _deciding(self, alert: Alert) -> AlertRule | None:
+        """The rule that decides; None when no rule of the feature is about this alert."""
+        return next(iter(triggers.ranked(alert, self.rules)), None)
+
+    def _age(self, item: Item) -> Age:
+        limits = self.around.automation.limits(item.alert.source)
+        return triggers.age(item.alert, item.kept.received_at, limits.maximum_age, limits.clock_skew)
 
     def _situation(self, item: Item, cycle: Cycle, is_new: bool, case: Incident | None) -> Situation:
-        alert, now = item.alert, self.around.clock.now()
-        limits = self.around.automation.limits(alert.source)
         restraints = self.around.restraints()
         return Situation(
-            now=now,
-            age=triggers.age(alert, item.kept.received_at, limits.maximum_age, limits.clock_skew),
+            now=self.around.clock.now(),
+            age=self._age(item),
             is_new_cycle=is_new,
             is_firing=cycle.is_firing,
             incident=case,
             hold=restraints.holds.get(self.feature),
-            muted_until=restraints.mutes.get(alert.source),
+            muted_until=restraints.mutes.get(item.alert.source),
             auto=self.around.auto,
             guard=self._guard(item),
             put_off=item.put_off,
@@ -259,10 +268,10 @@ class Desk:
 
     def _guard(self, item: Item) -> GuardState | None:
         """How far the second signal of the deciding rule is; None when that rule needs none."""
-        rules = triggers.ranked(item.alert, self.rules)
-        guard = rules[0].guard if rules else None
-        if guard is None:
+        rule = self._deciding(item.alert)
+        if rule is None or rule.guard is None:
             return None
+        guard = rule.guard
         ends_at = item.kept.received_at + guard.within
         agreed = item.agreed_by
         for source in guard.by:
@@ -274,12 +283,10 @@ class Desk:
 
     def _remember(self, item: Item, cycle: Cycle) -> None:
         """A firing, fresh alert of one source may be the second signal for another's."""
-        limits = self.around.automation.limits(item.alert.source)
-        age = triggers.age(item.alert, item.kept.received_at, limits.maximum_age, limits.clock_skew)
-        rules = triggers.ranked(item.alert, self.rules)
-        if not rules or rules[0].is_heartbeat:  # that a source lives says nothing about the feature
+        rule = self._deciding(item.alert)
+        if rule is None or rule.is_heartbeat:  # that a source lives says nothing about the feature
             return
-        if item.alert.edge in (Edge.FIRED, Edge.REPEATED) and cycle.is_firing and age is Age.FRESH:
+        if item.alert.edge in (Edge.FIRED, Edge.REPEATED) and cycle.is_firing and self._age(item) is Age.FRESH:
             self._seen[item.alert.source] = (item.kept.received_at, item.alert.monitor)
             self._wake_guarded(item.alert.source)
         elif not cycle.is_firing and self._seen.get(item.alert.source, (None, ""))[1] == item.alert.monitor:
@@ -296,13 +303,13 @@ class Desk:
                 self._changed.notify_all()
 
     def _waits_for(self, item: Item, source: str) -> bool:
-        rules = triggers.ranked(item.alert, self.rules)
-        return bool(rules and rules[0].guard and source in rules[0].guard.by and item.alert.source != source)
+        rule = self._deciding(item.alert)
+        return bool(rule and rule.guard and source in rule.guard.by and item.alert.source != source)
 
     def _ask_probes(self, item: Item, until: datetime) -> None:
         """Our own probes may be the second signal; asked once for each alert."""
-        rules = triggers.ranked(item.alert, self.rules)
-        if not rules or rules[0].guard is None or PROBES not in rules[0].guard.by or item.kept.number in self._probed:
+        rule = self._deciding(item.alert)
+        if rule is None or rule.guard is None or PROBES not in rule.guard.by or item.kept.number in self._probed:
             return
         self._probed.add(item.kept.number)
 

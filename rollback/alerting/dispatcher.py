@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from rollback import log
 from rollback.alert_ports import Notice
-from rollback.alerting.desk import AT_ONCE, Desk, Item
+from rollback.alerting.desk import AT_ONCE, TOLD_IN_ONE, Desk, Item
 from rollback.core.alerts import ReadingKind
 from rollback.errors import RollbackError
 from rollback.facts import AUTOMATION, record_fact
@@ -33,12 +33,10 @@ BEGUN_AGAIN = 10_000
 RESTARTS = 10
 """How many processes may take up a delivery: one that waits for the end of a hold sees a few, poison sees them all."""
 
-TOLD_IN_ONE = 50
-
 
 @dataclass(slots=True)
 class Dispatcher:
-    """Takes what the inbox has kept. `heartbeat` hears of alerts that are heartbeats: source and monitor."""
+    """Takes what the inbox has kept. `heard` is told of every delivery first, so that a silent source is noticed."""
 
     inbox: Inbox
     clock: Clock

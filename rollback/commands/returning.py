@@ -24,7 +24,7 @@ from rollback.identity import actor, is_alive, this_process
 from rollback.lowering import carry_out, prove
 from rollback.output import Output
 from rollback.prover import Prover, lacking_words
-from rollback.raising import FlagView, view
+from rollback.raising import FlagView, audience_grown, view
 from rollback.redaction import redact
 from rollback.return_end import Outcome
 from rollback.serve_presence import serving
@@ -175,14 +175,10 @@ class _Run:
 
     def _check_audience(self, flag: FlagView) -> None:
         """A larger audience than before the incident is a person's decision (invariant 11)."""
-        incident = self.controller.require()
-        now, before = flag.base.percent, incident.audience
-        if before is None or now is None or now <= before or incident.accepted_digest == flag.digest:
-            return
-        raise PolicyRefused(
-            f"Without us {now} of 100 buckets would be open, and {before} were before: {'; '.join(flag.base.why)}.",
-            next=f"Accept that: rollback release {self.session.feature} --reason R; then enable again.",
-        )
+        if grown := audience_grown(self.controller.require(), flag):
+            raise PolicyRefused(
+                grown, next=f"Accept that: rollback release {self.session.feature} --reason R; then enable again."
+            )
 
     def _check_can_be_asked(self, metrics: Sequence[str], unknown: Mapping[str, str]) -> None:
         """Every metric must pass, so one that is never asked would only be waited for until the deadline."""

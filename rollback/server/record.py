@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from rollback import bootstrap, log
-from rollback.core.history import Actor, Entry, EntryKind
-from rollback.session import nonce
+from rollback.facts import record_fact
 
 if TYPE_CHECKING:
+    from rollback.core.history import Actor
     from rollback.ports import Clock
 
 CHAIN = "@server"
@@ -33,10 +32,8 @@ class ServerRecord:
 
     def fact(self, name: str, actor: Actor, data: Mapping[str, Any] | None = None) -> None:
         """Writes one fact down, and feeds it to the ledger. `data` holds no secrets."""
-        now = self._clock.now()
-        entry = Entry(f"{now:%Y%m%dT%H%M%S%f}-{nonce()}", now, CHAIN, EntryKind.FACT, name, actor)
         _, history = bootstrap.open_history(self._warn)
-        history.record(replace(entry, data=dict(data or {})))
+        record_fact(history, self._clock, CHAIN, name, actor=actor, data=data)
         history.feed()
 
     def refused(self, actor: Actor, role: str, permission: str, feature: str | None) -> None:
