@@ -13,11 +13,12 @@ from rollback.session import Session
 from rollback.words import span, when, world_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rollback.controller import Controller
     from rollback.core.history import Actor
     from rollback.core.proof import OffProof
+    from rollback.ports import ClientView
     from rollback.prover import Prover
 
 NOT_PROVEN = 5
@@ -86,7 +87,20 @@ def turn_off(
     need not wait for that. It must not raise.
     """
     engines = bootstrap.engines(session)
+    try:
+        return _turn_off(session, request, output, entered, engines)
+    finally:  # whatever happened: an engine is a process
+        for engine in engines:
+            engine.close()
 
+
+def _turn_off(
+    session: Session,
+    request: Request,
+    output: Output,
+    entered: Callable[[Kill], None],
+    engines: Sequence[ClientView],
+) -> int:
     def start_engines() -> None:
         """Its slow start overlaps with the write, and not with the imports before it, which would wait for the CPU."""
         for engine in engines:

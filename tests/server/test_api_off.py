@@ -180,7 +180,7 @@ def test_fifty_disables_at_once_are_one_case_and_off(world: ApiWorld) -> None:
     world.http.timeout = 300.0
 
     def disable(_: int) -> tuple[int, str]:
-        answer = world.post("/features/sm/disable", {"reason": "storm"})
+        answer = world.post("/features/sm/disable", {"reason": "storm", "timeout": 240})
         return answer.status_code, answer.json().get("incident", answer.text)
 
     with ThreadPoolExecutor(50) as pool:
