@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, assert_never
 
 from pydantic import Field, model_validator
 
@@ -317,3 +317,5 @@ def variables_of(source: MetricSource) -> Mapping[str, str]:
             return {what: name for what, name in named.items() if name is not None}
         case CommandEvidence():
             return {}
+        case _:
+            assert_never(source)
