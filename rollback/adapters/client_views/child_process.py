@@ -7,6 +7,7 @@ import os
 import selectors
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -87,7 +88,8 @@ class ChildProcess:
         self._pipes()[0].close()
         if not self._has_ended():
             self.kill()
-            self._has_ended()  # if not even now: Popen reaps it later
+            if not self._has_ended():  # a busy machine: it is reaped when it ends, and nobody waits for that
+                threading.Thread(target=self._process.wait, name="reaper", daemon=True).start()
         for pipe in self._pipes():
             pipe.close()
 
