@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import httpx
 
+from rollback.adapters.bounded import AFTERWARDS
 from rollback.adapters.careful_answers import (
     LONGEST_WAIT,
     Raw,
@@ -206,11 +207,6 @@ _DEFAULTS = {
 }
 
 
-_AFTERWARDS = 1.0
-"""Seconds by which httpx's own timeouts lie behind the limit: so it is the limit that says what was too slow, and the
-thread that is left behind ends soon after."""
-
-
 class _Exchange:
     """One request and its answer, in a thread of its own."""
 
@@ -240,7 +236,7 @@ class _Exchange:
     ) -> None:
         try:
             request = self.client.build_request(
-                method, url, params=list(params), headers=dict(headers), data=form, timeout=self._limit + _AFTERWARDS
+                method, url, params=list(params), headers=dict(headers), data=form, timeout=self._limit + AFTERWARDS
             )
             response = self.client.send(request, stream=True)
             try:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 from urllib.parse import quote
 
 from rollback.adapters.state_db_trouble import folder_lock, is_corrupt, set_aside, unusable
@@ -248,6 +248,32 @@ class StateDatabase:
             with suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+
+class StateComponent:
+    """What a component in the database begins and ends with; it says its own name and schema steps.
+
+    `path`, `lock_timeout`, `report`, `now`: as `StateDatabase` takes them.
+    """
+
+    component: ClassVar[str]
+    migrations: ClassVar[Sequence[Sequence[str]]]
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        lock_timeout: float = LOCK_TIMEOUT,
+        report: Callable[[str], None] | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.database = StateDatabase(
+            path, self.component, self.migrations, lock_timeout=lock_timeout, report=report, now=now
+        )
+
+    def close(self) -> None:
+        """Closes the database."""
+        self.database.close()
 
 
 def _text(raw: bytes) -> str:

@@ -31,7 +31,6 @@ from rollback.core.deploys import (
 from rollback.core.history import Actor
 from rollback.core.model import Severity, State
 from rollback.errors import ConfigurationError, PolicyRefused, RollbackError
-from rollback.facts import record_fact
 from rollback.identity import actor as this_account
 from rollback.raising import view
 from rollback.redaction import redact
@@ -156,23 +155,10 @@ class _Job:
 
     def _record(self) -> None:
         """The deploy is a fact, whether or not there is a case. Raises `HistoryUnwritable`."""
-        data, why = self.request.deploy.data(), self.request.reason
-        if self.controller.incident is not None:
-            self.controller.fact("deploy_recorded", reason=why, data=data, strict=True)
-        else:
-            session = self.session
-            record_fact(
-                session.history,
-                session.clock,
-                session.feature,
-                "deploy_recorded",
-                actor=session.actor,
-                reason=why,
-                data=data,
-                strict=True,
-            )
+        deploy = self.request.deploy
+        self.controller.fact("deploy_recorded", reason=self.request.reason, data=deploy.data(), strict=True)
         self.session.history.feed()
-        self.output.line(f"The deploy of {self.request.deploy.commit} is recorded.")
+        self.output.line(f"The deploy of {deploy.commit} is recorded.")
 
     def _counts(self, incident: Incident) -> Counts:
         _, policy = bootstrap.policies(self.session, incident.severity)

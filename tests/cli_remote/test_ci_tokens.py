@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -21,9 +20,10 @@ from rollback.kill_settings import KillSettings
 from rollback.oidc import Verifier
 from tests.e2e.harness import Cli
 from tests.e2e.worlds import served
-from tests.fakes.oidc_issuer import issuing
+from tests.fakes.oidc_door import KEY, pipeline
+from tests.fakes.oidc_issuer import issuing, over_http
 from tests.server.api_world import api_world
-from tests.server.ci_world import FIX, KEY, CiWorld, application, pipeline, running
+from tests.server.ci_world import FIX, CiWorld, application, running
 
 
 @dataclass
@@ -59,16 +59,9 @@ def github(world: CiWorld) -> Iterator[Runner]:
         def log_message(self, *args: Any) -> None:
             """Says nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    runner.url = f"http://127.0.0.1:{server.server_address[1]}/token?api-version=2.0"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with over_http(Handler) as address:
+        runner.url = f"{address}/token?api-version=2.0"
         yield runner
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(20)
 
 
 @pytest.fixture

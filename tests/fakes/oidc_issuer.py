@@ -141,20 +141,29 @@ def issuing(**more: Any) -> Iterator[Issuer]:
         def log_message(self, *args: Any) -> None:
             """Says nothing."""
 
+    with over_http(Handler) as issuer.url:
+        try:
+            yield issuer
+        finally:
+            issuer.over.set()
+
+
+@contextmanager
+def over_http(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server on a free port; gone afterwards."""
+
     class Server(ThreadingHTTPServer):
         daemon_threads = True
 
         def handle_error(self, request: Any, client_address: Any) -> None:
             """A caller that went away is no error here."""
 
-    server = Server(("127.0.0.1", 0), Handler)
-    issuer.url = f"http://127.0.0.1:{server.server_address[1]}"
+    server = Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield issuer
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
-        issuer.over.set()
         server.shutdown()
         server.server_close()
         thread.join(PATIENCE)

@@ -13,20 +13,18 @@ import httpx
 import uvicorn
 from fastapi import APIRouter, FastAPI
 
-from rollback.core.pipeline_policy import Pipeline
 from rollback.oidc import Verifier
 from rollback.server import api_ci, problems
 from rollback.server.api_answers import Answers
 from rollback.server.auth import Authentication
 from rollback.server.problems import PREFIX, ProblemRoute
 from tests.e2e.harness import until
-from tests.fakes.oidc_issuer import Issuer, rsa_key
+from tests.fakes.oidc_door import AUDIENCE
+from tests.fakes.oidc_issuer import Issuer
 from tests.server.api_world import ApiWorld
 
-AUDIENCE = "https://rollback.example.org"
 FIX = "3f2c1ab9d0e84c5a7b6f1e2d3c4b5a69788f9e0d"
 BODY = {"fix": FIX}
-KEY = rsa_key()
 
 
 @dataclass
@@ -90,16 +88,3 @@ def application(api: ApiWorld, verifier: Verifier | None) -> FastAPI:
     app.include_router(router)
     problems.install(app)
     return app
-
-
-def pipeline(issuer: Issuer, **more: Any) -> Pipeline:
-    return Pipeline.model_validate(
-        {
-            "issuer": issuer.url,
-            "audience": AUDIENCE,
-            "repository": "org/repo",
-            "environment": "production",
-            "workflow_ref": "org/repo/.github/workflows/deploy.yml@refs/heads/main",
-            **more,
-        }
-    )

@@ -19,9 +19,10 @@ from rollback.server.oidc_tokens import actor_name
 from rollback.server.problems import PREFIX
 from tests.e2e.harness import until
 from tests.e2e.worlds import served, write_policies
+from tests.fakes.oidc_door import KEY, pipeline
 from tests.fakes.oidc_issuer import issuing
 from tests.server.api_world import api_world
-from tests.server.ci_world import BODY, FIX, KEY, CiWorld, application, pipeline, running
+from tests.server.ci_world import BODY, FIX, CiWorld, application, running
 
 
 @pytest.fixture

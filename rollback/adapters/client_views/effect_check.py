@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from rollback.adapters.client_views.bounded import AFTERWARDS, within
+from rollback.adapters.bounded import AFTERWARDS, within
 from rollback.adapters.flipt_http.lean import httpx
 from rollback.adapters.flipt_http.tls import Tls, no_tls
 from rollback.core.json_assertions import JsonAssertion, check

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from rollback.adapters.client_views.bounded import AFTERWARDS, within
+from rollback.adapters.bounded import AFTERWARDS, within
 from rollback.adapters.flipt_http.lean import httpx
 from rollback.adapters.flipt_http.tls import Tls, no_tls
 from rollback.adapters.flipt_http.token import TokenSource

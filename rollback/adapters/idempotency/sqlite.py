@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
 from rollback.adapters.idempotency.port import KEEP, StoredAnswer, checked_key, verdict
-from rollback.adapters.state_db import LOCK_TIMEOUT, StateDatabase
+from rollback.adapters.state_db import StateComponent
 from rollback.codec import time_from_text, time_to_text
 
-COMPONENT = "idempotency"
 _FIRST = (
     """
     CREATE TABLE answers (
@@ -26,21 +23,13 @@ _FIRST = (
     """,
     "CREATE INDEX answers_by_age ON answers (begun_at)",
 )
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
 
-class SqliteIdempotency:
+class SqliteIdempotency(StateComponent):
     """`Idempotency` at `path`. Old answers are removed when new requests begin."""
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        lock_timeout: float = LOCK_TIMEOUT,
-        report: Callable[[str], None] | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self.database = StateDatabase(path, COMPONENT, MIGRATIONS, lock_timeout=lock_timeout, report=report, now=now)
+    component = "idempotency"
+    migrations = (_FIRST,)
 
     def begin(self, key: str, actor: str, digest: str, at: datetime) -> StoredAnswer | None:
         """The stored answer, or None when the request is this caller's to do."""
@@ -75,10 +64,6 @@ class SqliteIdempotency:
         """Frees the key of a request that did nothing."""
         statement = "DELETE FROM answers WHERE actor = ? AND key = ? AND status IS NULL"
         self.database.write(lambda connection: connection.execute(statement, (_bytes(actor), key)))
-
-    def close(self) -> None:
-        """Closes the database."""
-        self.database.close()
 
 
 def _bytes(actor: str) -> bytes:

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
-from rollback.adapters.state_db import LOCK_TIMEOUT, StateDatabase
+from rollback.adapters.state_db import StateComponent
 from rollback.adapters.token_uses.port import digest_of
 from rollback.codec import time_to_text
 
-COMPONENT = "token_uses"
 _FIRST = (
     "CREATE TABLE token_uses (digest BLOB PRIMARY KEY, expires_at TEXT NOT NULL) WITHOUT ROWID",
     "CREATE INDEX token_uses_by_end ON token_uses (expires_at)",
 )
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
 
-class SqliteTokenUses:
+class SqliteTokenUses(StateComponent):
     """`TokenUses` at `path`. A use is on the disk before the token opens anything."""
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        lock_timeout: float = LOCK_TIMEOUT,
-        report: Callable[[str], None] | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self.database = StateDatabase(path, COMPONENT, MIGRATIONS, lock_timeout=lock_timeout, report=report, now=now)
+    component = "token_uses"
+    migrations = (_FIRST,)
 
     def use(self, issuer: str, token_id: str, expires_at: datetime, now: datetime) -> bool:
         """True the first time."""
@@ -41,7 +30,3 @@ class SqliteTokenUses:
             return connection.execute("INSERT OR IGNORE INTO token_uses VALUES (?, ?)", row).rowcount == 1
 
         return self.database.write(work)
-
-    def close(self) -> None:
-        """Closes the database."""
-        self.database.close()

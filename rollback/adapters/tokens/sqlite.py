@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import hmac
-import os
 import sqlite3
-from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 
-from rollback.adapters.state_db import LOCK_TIMEOUT, StateDatabase
+from rollback.adapters.state_db import StateComponent
 from rollback.adapters.tokens.rules import USE_KEPT_EVERY, checked, digest_of, name_taken, new_secret
 from rollback.alert_ports import TokenHolder
 from rollback.codec import time_from_text, time_to_text
 from rollback.errors import HistoryUnwritable
 
-COMPONENT = "tokens"
 _FIRST = (
     """
     CREATE TABLE tokens (
@@ -32,10 +29,9 @@ _FIRST = (
     """,
     "CREATE UNIQUE INDEX tokens_names ON tokens (name) WHERE revoked_at IS NULL",
 )
-MIGRATIONS: tuple[tuple[str, ...], ...] = (_FIRST,)
 
 
-class SqliteTokens:
+class SqliteTokens(StateComponent):
     """`Tokens` at `path`, for several threads and processes.
 
     A name may be issued again when its token has expired or was revoked. One that was seen to be expired stays so, also
@@ -44,15 +40,8 @@ class SqliteTokens:
     never). `holder` never waits for a write: a full disk or another process's lock refuses nobody.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        lock_timeout: float = LOCK_TIMEOUT,
-        report: Callable[[str], None] | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
-        self.database = StateDatabase(path, COMPONENT, MIGRATIONS, lock_timeout=lock_timeout, report=report, now=now)
+    component = "tokens"
+    migrations = (_FIRST,)
 
     def issue(self, name: str, role: str, expires_at: datetime | None, now: datetime) -> str:
         """Makes a token and returns its secret, which nobody can see again."""
@@ -111,10 +100,6 @@ class SqliteTokens:
             (TokenHolder(name, role, _time(end)), time_from_text(issued), _time(used))
             for name, role, end, issued, used in rows
         ]
-
-    def close(self) -> None:
-        """Closes the database."""
-        self.database.close()
 
     def _note(self, statement: str, *values: object) -> None:
         """Writes down what nobody's access may depend on."""
