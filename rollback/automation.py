@@ -17,6 +17,7 @@ from rollback.alerting.desk import Desk, Surroundings
 from rollback.alerting.dispatcher import Dispatcher
 from rollback.alerting.parts import Parts
 from rollback.alerting.probe_guard import ProbeGuard
+from rollback.alerting.right_of_way import RightOfWay
 from rollback.alerting.routing import Routes
 from rollback.clock import SystemClock
 from rollback.core.alert_rules import PROBES
@@ -119,6 +120,7 @@ class Automation:
     inbox: Inbox
     outbox: Outbox
     dispatcher: Dispatcher
+    way: RightOfWay
     supervisor: Supervisor
     arming: ArmingLoop
     restraints: KnownRestraints
@@ -221,14 +223,15 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
     sessions = _sessions(policies, outbox.tell)
     rules = {feature: policies.features[feature].policy.rules for feature in sessions}
     restraints = KnownRestraints(history, tuple(sessions))
-    parts = Parts(inbox, clock)
-    around = Surroundings(inbox, clock, policy, restraints, settings.auto, parts.done, measures.decided)
+    way = RightOfWay()
+    parts = Parts(inbox, clock, way)
+    around = Surroundings(inbox, clock, policy, restraints, settings.auto, parts.done, way, measures.decided)
     desks = {
         feature: Desk(feature, rules[feature], around, _acting(session, policy, outbox.tell, measures))
         for feature, session in sessions.items()
     }
     arming = arming_loop(settings, policies, sessions, inbox, clock, outbox.tell, measures.armed)
-    dispatcher = Dispatcher(inbox, clock, history, Routes(rules), desks, parts, outbox.tell, arming.heard_delivery)
+    dispatcher = Dispatcher(inbox, clock, history, Routes(rules), desks, parts, outbox.tell, way, arming.heard_delivery)
     return Automation(
         settings=settings,
         policies=policies,
@@ -237,6 +240,7 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
         inbox=inbox,
         outbox=outbox,
         dispatcher=dispatcher,
+        way=way,
         supervisor=Supervisor({f: keeper(session, outbox.tell, measures) for f, session in sessions.items()}),
         arming=arming,
         restraints=restraints,

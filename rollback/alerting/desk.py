@@ -14,6 +14,7 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rollback import log
+from rollback.alerting.right_of_way import RightOfWay
 from rollback.core import triggers
 from rollback.core.alert_rules import PROBES, AlertRule
 from rollback.core.alerts import Age, Alert, Edge
@@ -69,7 +70,10 @@ class Doing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What all desks share. `restraints` gives what holds automation back, as known now; `auto` whether it may act."""
+    """What all desks share. `restraints` gives what holds automation back, as known now; `auto` whether it may act.
+
+    Whoever turns a feature off takes the `way`.
+    """
 
     inbox: Inbox
     clock: Clock
@@ -77,6 +81,7 @@ class Surroundings:
     restraints: Callable[[], Restraints]
     auto: bool
     done: Callable[[int, str, str], None]
+    way: RightOfWay = field(default_factory=RightOfWay)
     decided: Callable[[Action], None] = lambda _action: None
 
 
@@ -206,7 +211,8 @@ class Desk:
             is_new = max(cycle.decided_rank(self.feature), known.get(key, -1)) < self._rank(item.alert)
             verdict = triggers.decide_rules(item.alert, self.rules, self._situation(item, cycle, is_new, case))
             if verdict.action in ACTING:
-                verdict = self._acted(item, verdict)
+                with self.around.way.taken():
+                    verdict = self._acted(item, verdict)
                 case = self.doing.case()
             if verdict.decides and verdict.severity is not None:
                 known[key] = max(verdict.severity.rank, known.get(key, -1))

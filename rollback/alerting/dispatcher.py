@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rollback import log
 from rollback.alert_ports import Notice
 from rollback.alerting.desk import AT_ONCE, TOLD_IN_ONE, Desk, Item
+from rollback.alerting.right_of_way import RightOfWay
 from rollback.core.alerts import ReadingKind
 from rollback.errors import RollbackError
 from rollback.facts import AUTOMATION, record_fact
@@ -45,6 +46,7 @@ class Dispatcher:
     desks: Mapping[str, Desk]
     parts: Parts
     notify: Callable[[Notice], None]
+    way: RightOfWay
     heard: Callable[[Kept], None] = lambda _kept: None
     _others: list[Kept] = field(default_factory=list)
     _changed: Condition = field(default_factory=Condition)
@@ -127,6 +129,7 @@ class Dispatcher:
                 if self._stopping:
                     return
                 batch, self._others = self._others[:AT_ONCE], self._others[AT_ONCE:]
+            self.way.give()
             try:
                 self._work_off(batch)
             except Exception as error:  # they stay in the inbox, and the next start takes them up

@@ -9,6 +9,7 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING
 
 from rollback import log
+from rollback.alerting.right_of_way import RightOfWay
 from rollback.errors import HistoryUnwritable
 
 if TYPE_CHECKING:
@@ -28,9 +29,10 @@ class _Open:
 class Parts:
     """Knows who still works on which delivery. Settling is gathered: nobody who works on an off waits for it."""
 
-    def __init__(self, inbox: Inbox, clock: Clock) -> None:
+    def __init__(self, inbox: Inbox, clock: Clock, way: RightOfWay) -> None:
         self._inbox = inbox
         self._clock = clock
+        self._way = way
         self._open: dict[int, _Open] = {}
         self._ended: dict[int, str] = {}
         self._changed = Condition()
@@ -79,6 +81,8 @@ class Parts:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._ended or self._stopping)
+            self._way.give()
+            with self._changed:
                 batch, self._ended = self._ended, {}
                 if not batch:
                     return

@@ -57,6 +57,11 @@ class Turns:
         self._limits = limits
         self._taken: Counter[str] = Counter()
 
+    @property
+    def taken(self) -> int:
+        """Deliveries under way now."""
+        return self._taken.total()
+
     @contextmanager
     def turn(self, source: str) -> Iterator[None]:
         """One delivery's turn; raises `Refusal` (503) when there are too many."""

@@ -42,6 +42,9 @@ EXCERPT = 500
 
 TROUBLE_LASTS_SECONDS = 60.0
 
+CROWD = 8
+"""Deliveries under way from which on an answer gives way to an off. A few are in nobody's way."""
+
 
 class Receiver:
     """Receives deliveries. The order protects: each step sees only what the one before let through.
@@ -91,6 +94,7 @@ class Receiver:
             body = await self._authentic_body(source, headers, request)
             reading = self._read(source, headers, body)
             kept = await self._keep(_delivery(source, reading, body, self._services), body)
+            await self._give_way()
         return {"status": "duplicate"} if kept is None else {"status": "kept", "kind": kept.kind.value}
 
     async def _authentic_body(self, source: AlertSource, headers: Mapping[str, str], request: Request) -> bytes:
@@ -151,6 +155,16 @@ class Receiver:
         if kept is None:
             self._services.meters.duplicate(delivery.source)
         return kept
+
+    async def _give_way(self) -> None:
+        """In a storm, whoever is answered sends the next one at once: while a flag is turned off, they wait a moment.
+
+        Nothing waits before it is kept and handed over, so a second alert that turns something off is not held up.
+        """
+        if self._turns.taken > CROWD:
+            free, seconds = self._services.way.free()
+            if seconds:
+                await asyncio.wait({asyncio.wrap_future(free)}, timeout=seconds)
 
     def _unkept(self, error: RollbackError) -> Refusal:
         if error.code == "overloaded":

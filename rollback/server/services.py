@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from rollback.alert_ports import Delivery, Inbox, Kept, Notice, Tokens
+from rollback.alerting.right_of_way import RightOfWay
 from rollback.ports import Clock
 from rollback.server.limits import Limits
 from rollback.server.metrics import Meters
@@ -93,4 +94,5 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     meters: Meters = field(default_factory=Meters)
     worlds: tuple[str, ...] = ()
+    way: RightOfWay = field(default_factory=RightOfWay)
     stopping: threading.Event = field(default_factory=threading.Event)
