@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 BEGUN_AGAIN = 10_000
 """Pending deliveries that are taken up at start; what is beyond follows when these are settled."""
 
+GATHERS = 0.25
+"""Seconds in which deliveries that concern no feature gather, once several came at the same time: in a storm they cost
+few writes, and leave the disk to those that a feature waits for."""
+
 RESTARTS = 10
 """How many processes may take up a delivery: one that waits for the end of a hold sees a few, poison sees them all."""
 
@@ -123,12 +127,16 @@ class Dispatcher:
     # -- what concerns no feature ---------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        before = 1
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._others or self._stopping)
+                if before > 1:
+                    self._changed.wait_for(lambda: len(self._others) >= AT_ONCE or self._stopping, GATHERS)
                 if self._stopping:
                     return
                 batch, self._others = self._others[:AT_ONCE], self._others[AT_ONCE:]
+            before = len(batch)
             self.way.give()
             try:
                 self._work_off(batch)

@@ -11,6 +11,7 @@ from typing import Any
 from rollback.adapters.inboxes.memory import MemoryInbox
 from rollback.alert_ports import Delivery, Kept
 from rollback.alerting.desk import NOT_YET, Desk, Item, Surroundings
+from rollback.alerting.right_of_way import RightOfWay
 from rollback.core.alert_rules import AlertRule
 from rollback.core.alerts import Alert, Edge, ReadingKind
 from rollback.core.automation_policy import AutomationPolicy
@@ -57,6 +58,8 @@ class Noted:
     decisions: list[Verdict] = field(default_factory=list)
     notices: list[Verdict] = field(default_factory=list)
     probing: list[Callable[[], None]] = field(default_factory=list)
+    way: RightOfWay = field(default_factory=RightOfWay)
+    went_first: list[bool] = field(default_factory=list)
     fails: Exception | None = None
     out_of_reach: bool = False
 
@@ -64,6 +67,7 @@ class Noted:
         return self.incident
 
     def act(self, verdict: Verdict, alert: Alert, kept: Kept) -> str:
+        self.went_first.append(self.way.free()[1] > 0)
         if self.fails is not None:
             raise self.fails
         if self.out_of_reach:
@@ -109,7 +113,13 @@ class Bench:
         self.ended: list[tuple[int, str]] = []
         self._numbers = count(1)
         around = Surroundings(
-            self.inbox, self.clock, AUTOMATION, lambda: self.restraints, auto, lambda n, _desk, w: self.end(n, w)
+            self.inbox,
+            self.clock,
+            AUTOMATION,
+            lambda: self.restraints,
+            auto,
+            lambda n, _desk, w: self.end(n, w),
+            self.doing.way,
         )
         feature = options.pop("feature", FEATURE)
         self.desk = Desk(feature, rules or (CRITICAL, HIGH, LOW, WEAK), around, self.doing)

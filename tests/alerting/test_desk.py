@@ -35,6 +35,14 @@ def test_the_same_cycle_again_attaches_and_turns_nothing_off() -> None:
     assert bench.doing.acts == [Action.TURN_OFF]
 
 
+def test_others_give_way_while_it_acts_and_not_while_it_only_decides() -> None:
+    bench = Bench()
+    bench.deliver(bench.alert())
+    bench.deliver(bench.alert(Edge.REPEATED))
+    assert bench.doing.went_first == [True]
+    assert bench.doing.way.free()[1] == 0.0
+
+
 def test_twice_in_one_batch_is_once() -> None:
     bench = Bench()
     assert bench.deliver(bench.alert(), bench.alert()) == [Action.TURN_OFF, Action.ATTACH]

@@ -49,7 +49,8 @@ def _alerts(rounds: int, slack: float) -> int:
     failed += found.critical > STORM_LIMIT * slack or found.p99_seconds > 1.0 * slack or found.lost > 0
     print(f"  {found.per_second:.0f} a second, {found.lost} lost, p99 of the answer {found.p99_seconds * 1000:.0f} ms")
     print(
-        f"  a critical alert in its middle: ×{found.critical:.2f} of its time in idleness (limit ×{STORM_LIMIT:g})  "
+        f"  critical alerts in its middle: ×{found.critical:.2f} of their time in idleness (limit ×{STORM_LIMIT:g}), "
+        f"the slowest of five ×{found.slowest:.2f}  "
         f"{_mark(found.critical, STORM_LIMIT)}"
     )
     return failed

@@ -201,32 +201,31 @@ class _Client:
 
 @dataclass(frozen=True, slots=True)
 class StormTimes:
-    """10,000 signed alerts over 50 connections: how many a second, the slowest answers, and a critical one among them.
+    """10,000 signed alerts over 50 connections: how many a second, the slowest answers, and critical ones among them.
 
-    `critical` is the ratio of its time to off in the storm's middle to the median of the same in idleness.
+    `critical` is the ratio of the median times to off, in the storm and in idleness; `slowest` that of the slowest in
+    the storm.
     """
 
     per_second: float
     p99_seconds: float
     critical: float
+    slowest: float
     lost: int
 
 
 def compare_storm(count: int = 10_000, connections: int = 50, put_delay: float = 0.08) -> StormTimes:
-    """A storm of alerts that no rule is about, and a critical one in its middle, against five in idleness."""
-    flags = [*(f"ours-idle-{number}" for number in range(6)), "ours-storm"]
+    """A storm of alerts that no rule is about, and five critical ones spread over it, against five in idleness."""
+    in_idleness, in_storm = [f"ours-idle-{number}" for number in range(6)], [f"ours-storm-{n}" for n in range(5)]
+    flags = [*in_idleness, *in_storm]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = stack.enter_context(_stand_in(folder, put_delay, flags))
         client = stack.enter_context(_Client.of(url, flags))
         server = stack.enter_context(_ours(folder, url, flags))
-        idle = []
-        for flag in flags[:-1]:
-            began = time.monotonic()
-            _alert(server, flag)
-            idle.append(client.saw(flag) - began)
+        idle = [_seconds_to_off(server, client, flag) for flag in in_idleness][1:]  # the first one warms up
         requests = [_request(server, f"nothing-{number}") for number in range(count)]
-        middle = threading.Event()
+        reached = {count * (place + 1) // (len(in_storm) + 1): threading.Event() for place in range(len(in_storm))}
         found: list[Answers] = []
         sender = threading.Thread(
             target=lambda: found.append(
@@ -234,24 +233,33 @@ def compare_storm(count: int = 10_000, connections: int = 50, put_delay: float =
                     server,
                     requests,
                     connections=connections,
-                    on_answer=lambda answers: middle.set() if answers == count // 2 else None,
+                    on_answer=lambda answers: reached[answers].set() if answers in reached else None,
                 )
             )
         )
         whole = time.monotonic()
         sender.start()
-        middle.wait(WAITS)
-        began = time.monotonic()
-        _alert(server, "ours-storm")
-        stormy = client.saw("ours-storm") - began
+        stormy = []
+        for flag, event in zip(in_storm, reached.values(), strict=True):
+            event.wait(WAITS)
+            stormy.append(_seconds_to_off(server, client, flag))
+        if not sender.is_alive():
+            raise SystemExit("the storm was over before the last critical alert had turned its feature off")
         sender.join()
         answers = found[0]
         return StormTimes(
             count / (time.monotonic() - whole),
             answers.percentile(0.99),
-            stormy / statistics.median(idle[1:]),
+            statistics.median(stormy) / statistics.median(idle),
+            max(stormy) / statistics.median(idle),
             count - len(answers.with_status(202)),
         )
+
+
+def _seconds_to_off(server: str, client: _Client, flag: str) -> float:
+    began = time.monotonic()
+    _alert(server, flag)
+    return client.saw(flag) - began
 
 
 @contextmanager

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from rollback.alerting.right_of_way import RightOfWay
 from rollback.server.limits import Limits
+from rollback.server.receiver import CROWD
+from tests.fakes.clock import FakeClock
 from tests.server.stand_ins import (
     PAGERDUTY_SECRET,
     SECRET,
@@ -309,6 +312,19 @@ def test_one_source_that_holds_all_its_turns_leaves_room_for_the_others(tmp_path
         cycles = [kept.alerts[0].cycle for kept in world.kept()]
     assert cycles[0] == "cycle-1"
     assert cycles[-1] == "a turn again"
+
+
+def test_in_a_storm_answers_wait_for_an_off_and_nothing_waits_to_be_kept(tmp_path: Path) -> None:
+    """The clock stands still, so that only the end of the off, or our patience, lets them go on."""
+    way = RightOfWay(FakeClock().monotonic)
+    with serving(tmp_path, way=way) as world, ThreadPoolExecutor(CROWD + 2) as pool:
+        with way.taken():
+            storm = [pool.submit(world.talk, delivery(datadog(f"cycle-{number}"))) for number in range(CROWD + 2)]
+            assert len(world.dispatcher.wait_for(CROWD + 2)) == CROWD + 2
+        assert {status_of(answer.result()) for answer in storm} == {202}
+        with way.taken():
+            alone = pool.submit(world.talk, delivery(datadog("alone")))
+            assert status_of(alone.result()) == 202, "a few are in nobody's way"
 
 
 def wait_until_refused(world: World, source: str, sent: bytes) -> None:
