@@ -39,7 +39,7 @@ PIECES = [
 PIECES += ["${HOME}", "${GONE:-d}", "${GONE}", "x", "é", "''", '""', ":-"]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
 @example("export A='it'\nB=\"two\nlines\" # c\nC=${A}${B}\n")
 @example("A=x#y # z\nB= # empty\nC='never closed\nD=1\n")
@@ -112,7 +112,6 @@ def test_what_looks_like_a_variable_and_is_none_is_an_error(text: str) -> None:
     assert "$$" in error.value.next
 
 
-@settings(deadline=None)
 @given(st.text("ab${}:-$ \n", max_size=30), st.dictionaries(st.sampled_from("ab"), st.text(max_size=3)))
 def test_either_everything_is_filled_in_or_the_value_is_none(text: str, environ: dict[str, str]) -> None:
     try:

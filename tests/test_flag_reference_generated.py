@@ -80,7 +80,7 @@ def as_yaml(data: dict[str, Any]) -> str:
     return "".join(f"{key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in data.items())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(FEATURES)
 def test_on_valid_files_both_readers_agree(data: dict[str, Any]) -> None:
     with one_file(as_yaml(data), data["feature"]) as folder:
@@ -106,7 +106,7 @@ JUNK = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(FEATURES, st.lists(JUNK, min_size=1, max_size=3), st.integers(0, 10))
 def test_a_file_broken_elsewhere_still_gives_the_right_flag(data: dict[str, Any], junk: list[str], place: int) -> None:
     if any("\nflag" in text or "\nfeature" in text or "\r" in text for text in junk):
@@ -121,7 +121,7 @@ def test_a_file_broken_elsewhere_still_gives_the_right_flag(data: dict[str, Any]
     assert isinstance(found, FlagReference)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.text(max_size=200) | st.lists(st.sampled_from(["flag: {", "}", "key: a", "\n", " ", "- ", "'"])).map("".join))
 def test_no_text_makes_it_fail_in_another_way_than_a_refusal(text: str) -> None:
     with one_file(text.encode("utf-8", "replace").decode(), "sm") as folder:

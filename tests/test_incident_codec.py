@@ -62,14 +62,14 @@ def through_json(image: dict[str, Any]) -> dict[str, Any]:
     return read
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(incidents)
 def test_every_field_survives(incident: Incident) -> None:
     assert incident_from_json(through_json(incident_to_json(incident))) == incident
 
 
 @pytest.mark.fuzz
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(incidents)
 def test_every_field_survives_very_often(incident: Incident) -> None:
     assert incident_from_json(through_json(incident_to_json(incident))) == incident
@@ -191,7 +191,7 @@ def test_what_is_no_object_is_no_incident(image: Any) -> None:
         incident_from_json(image)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.sampled_from([field.name for field in fields(Incident)]), json_values)
 def test_no_value_of_a_field_gets_past_as_anything_but_an_incident_or_a_value_error(name: str, value: Any) -> None:
     try:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollback.codec import entry_to_json
@@ -92,7 +92,6 @@ def test_the_newest_image_is_known_at_every_moment_of_a_rotation(journal: Journa
 cases = st.sampled_from(["INC-1", 'INC "2"', None])
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(cases, st.integers(0, 12), st.booleans()), min_size=1, max_size=8))
 def test_what_is_found_quickly_is_what_the_rule_says(
     tmp_path_factory: pytest.TempPathFactory, written: list[tuple[str | None, int, bool]]

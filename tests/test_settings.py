@@ -119,7 +119,7 @@ def outcome(read: Any, *arguments: Any) -> object:
     return values or as_kill_settings(found), found.flag_urls
 
 
-@settings(max_examples=550, deadline=None)
+@settings(max_examples=550)
 @given(ENVIRONMENTS, DOTENV_FILES)
 def test_both_readers_agree_on_values_and_on_errors(environ: dict[str, str], file: str) -> None:
     variables = {variable(name): text for name, text in environ.items()}
@@ -151,7 +151,7 @@ def process_environment(variables: Mapping[str, str]) -> Iterator[None]:
         os.environ.update(before)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ENVIRONMENTS, DOTENV_FILES)
 def test_the_texts_are_those_that_pydantic_settings_would_find(environ: dict[str, str], file: str) -> None:
     variables = {variable(name): text for name, text in environ.items() if text.strip()}

@@ -47,7 +47,7 @@ values = st.recursive(
 )
 
 BENCHES = [DatadogBench, AppDynamicsBench, AlertmanagerBench, PrometheusBench]
-relaxed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+relaxed = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(params=BENCHES, ids=lambda bench: str(bench.__name__).removesuffix("Bench").lower())

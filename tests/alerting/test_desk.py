@@ -70,7 +70,7 @@ def test_the_order_of_arrival_does_not_matter(order: tuple[int, ...]) -> None:
     assert bench.doing.acts == [Action.TURN_OFF], "it fired, whatever came first"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(["fired", "repeated", "recovered", "unclear"]), min_size=1, max_size=12), st.data())
 def test_no_order_and_no_repetition_of_one_cycle_turns_off_twice(edges: list[str], data: st.DataObject) -> None:
     bench = Bench()

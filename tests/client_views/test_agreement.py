@@ -59,7 +59,7 @@ def test_the_engine_uses_the_same_bucket_for_every_percentage(engine: Engine) ->
         assert [sample.bucket for sample in found] == list(range(percentage))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(known=st.tuples(*(segments(f"s{number}") for number in range(SEGMENTS_AT_A_TIME))))
 def test_who_is_sampled_as_a_member_is_one_for_the_engine_and_for_the_server(
     engine: Engine, known: tuple[Segment, ...]
@@ -68,7 +68,7 @@ def test_who_is_sampled_as_a_member_is_one_for_the_engine_and_for_the_server(
     assert_members(engine, configs)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(known=st.tuples(*(segments(f"s{number}") for number in range(SEGMENTS_AT_A_TIME))))
 def test_who_is_sampled_for_joined_segments_is_a_member_of_all(engine: Engine, known: tuple[Segment, ...]) -> None:
     pairs = list(zip(known[::2], known[1::2], strict=True))

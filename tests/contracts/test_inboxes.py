@@ -219,7 +219,7 @@ def test_a_decision_on_a_cycle_that_nobody_saw_is_kept(inbox: AnyInbox) -> None:
     assert cycle == Cycle("datadog", "4711", "c1", fired_at=minute(1), decided=(("sm", 1),))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(alerts=st.lists(few_alerts, max_size=8), again=st.lists(st.integers(0, 7), max_size=6), seed=st.integers(0, 99))
 def test_any_order_and_any_repetition_of_edges_ends_in_the_same_cycles(
     new_inbox: Callable[[], AnyInbox], alerts: list[Alert], again: list[int], seed: int

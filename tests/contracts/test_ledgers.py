@@ -135,7 +135,7 @@ def test_a_second_writer_is_refused_and_not_kept_waiting(tmp_path: Path) -> None
     second.close()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(st.lists(entries, max_size=6))
 def test_whatever_the_codec_takes_the_ledger_keeps_and_verifies(new_ledger: Ledgers, written: list[Entry]) -> None:
     ledger = new_ledger()

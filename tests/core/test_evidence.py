@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollback.core.evidence import (
@@ -90,7 +90,6 @@ def test_the_base_alone_bets_on_nothing() -> None:
 # -- E against its definition ------------------------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(rates, any_samples)
 def test_e_is_the_mean_of_the_products_of_its_definition(p0: float, samples: list[float]) -> None:
     health = observed(Evidence.start(p0), samples)
@@ -179,7 +178,6 @@ def test_clean_samples_that_a_step_needs_from_nothing(alpha: float, clean: int) 
     assert Evidence.start(P0).clean_samples_missing(alpha) == clean
 
 
-@settings(deadline=None)
 @given(rates, any_samples, st.floats(1e-6, 0.5))
 def test_samples_missing_is_the_smallest_number_that_passes(p0: float, samples: list[float], alpha: float) -> None:
     evidence = observed(Evidence.start(p0), samples)

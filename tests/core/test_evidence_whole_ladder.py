@@ -123,7 +123,7 @@ def test_the_shipped_ladders_keep_to_alpha_with_their_own_numbers(name: str) -> 
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     pieces=st.lists(st.tuples(st.integers(1, 400), st.floats(P0, 1.0)), min_size=1, max_size=6),
     extra=st.floats(0, 0.5),

@@ -38,8 +38,8 @@ from tests.core.flag_strategies import (
     variant_polarities,
 )
 
-quick = settings(max_examples=60, deadline=None)
-deep = settings(max_examples=3000, deadline=None)
+quick = settings(max_examples=60)
+deep = settings(max_examples=3000)
 buckets = st.integers(0, BUCKETS - 1)
 foreign_rollouts = thresholds() | segment_rollouts([*CONSTRAINED[:2], EVERYBODY], 1)
 either = st.tuples(boolean_flags(), polarities) | st.tuples(variant_flags(), variant_polarities)
@@ -98,7 +98,7 @@ def test_whoever_is_served_is_in_an_open_bucket_in_many_flags(
 # -- nor more than can happen --------------------------------------------------------------------------------
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(boolean_flags(constrained=2, least_segments=1), polarities)
 def test_an_open_bucket_has_somebody_who_is_served(config: FlagConfig, polarity: Polarity) -> None:
     keys = (*CONSTRAINED[:2], NOBODY_KNOWS)
@@ -106,7 +106,7 @@ def test_an_open_bucket_has_somebody_who_is_served(config: FlagConfig, polarity:
 
 
 @pytest.mark.fuzz
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(boolean_flags(constrained=7, least_segments=1), polarities, buckets)
 def test_an_open_bucket_has_somebody_who_is_served_up_to_eight_segments(
     config: FlagConfig, polarity: Polarity, bucket: int

@@ -73,7 +73,7 @@ def test_each_rung_of_the_shipped_ladders_opens_more_than_the_one_before_whateve
 percent_lists = st.lists(st.floats(0.01, 99.9), max_size=6).map(lambda found: [*sorted(found), 100.0])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(boolean_flags(constrained=2), polarities, percent_lists)
 def test_no_ladder_closes_a_bucket_or_opens_more_than_it_says(
     config: FlagConfig, polarity: Polarity, percents: list[float]

@@ -246,9 +246,9 @@ def test_every_event_takes_part() -> None:
 
 
 def test_what_must_hold_holds_after_any_events() -> None:
-    run_state_machine_as_test(AnyCase, settings=settings(max_examples=40, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(AnyCase, settings=settings(max_examples=40, stateful_step_count=40))
 
 
 @pytest.mark.fuzz
 def test_what_must_hold_holds_after_very_many_events() -> None:
-    run_state_machine_as_test(AnyCase, settings=settings(max_examples=500, stateful_step_count=80, deadline=None))
+    run_state_machine_as_test(AnyCase, settings=settings(max_examples=500, stateful_step_count=80))

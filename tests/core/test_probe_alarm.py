@@ -270,7 +270,7 @@ def test_a_test_that_lost_ends_and_the_next_may_spend_less() -> None:
 samples = st.lists(st.sampled_from([0.0, 1.0, None, 0.5]), max_size=60)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(samples)
 def test_edges_alternate_whatever_is_measured(harms: list[float | None]) -> None:
     _, told = fed(watch(), *harms, *[1.0] * 25, *[0.0] * 1200)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollback.core import events as e
@@ -169,7 +169,7 @@ def test_harm_after_the_return_is_found_when_the_program_found_it(tmp_path: Path
 outcomes = st.lists(st.sampled_from([0.0] * 6 + [1.0, None]), min_size=1, max_size=80)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(script=outcomes, percents=st.sampled_from([(100,), (50, 100), (10, 50, 100)]), soak=st.integers(0, 20))
 def test_whatever_the_probes_say_the_replay_takes_the_steps_that_were_taken(
     script: list[float | None], percents: tuple[float, ...], soak: int
@@ -183,7 +183,7 @@ def test_whatever_the_probes_say_the_replay_takes_the_steps_that_were_taken(
         is_the_same(world, policy(under, rules=()))
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=15)
 @given(script=outcomes, alpha=st.floats(0.001, 0.4), soak=st.integers(6, 40))
 def test_a_stricter_gate_on_the_same_history_lets_nobody_in_earlier(
     script: list[float | None], alpha: float, soak: int

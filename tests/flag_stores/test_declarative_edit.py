@@ -171,7 +171,7 @@ def test_a_changed_description_of_a_rollout_is_read_back(text: str) -> None:
     assert ("name: x" in after or '"name": "x"' in after) is (text == "name: x")
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(st.sampled_from(sorted(LISTS)), st.data())
 def test_any_list_of_rollouts_can_become_any_other(kind: str, data: st.DataObject) -> None:
     """Taken out, moved, changed, new: the result is read back as wished, whatever the order."""

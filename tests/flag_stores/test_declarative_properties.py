@@ -16,9 +16,7 @@ from rollback.errors import RollbackError
 from tests.flag_stores import declarative_files as random_files
 from tests.flag_stores.declarative_cases import KILL, ON, SECOND, content, kill, read, restore, soon, store_on
 
-MANY = settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+MANY = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 @MANY

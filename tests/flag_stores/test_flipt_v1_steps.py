@@ -8,7 +8,7 @@ from itertools import pairwise, product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollback.adapters.flag_stores.flipt_json import flag_from_v1, rollout_to_v1
@@ -152,7 +152,6 @@ def changes(draw: st.DrawFn, base: FlagConfig) -> FlagConfig:
     return desired
 
 
-@settings(deadline=None)
 @given(data=st.data(), server=servers())
 def test_every_entitys_answer_changes_at_most_once_on_the_way(data: st.DataObject, server: Server) -> None:
     base = server.config
@@ -165,7 +164,6 @@ def test_every_entitys_answer_changes_at_most_once_on_the_way(data: st.DataObjec
     assert states[-1].enabled == desired.enabled
 
 
-@settings(deadline=None)
 @given(data=st.data(), server=servers())
 def test_after_any_interruption_the_rest_is_found_from_what_is_there(data: st.DataObject, server: Server) -> None:
     base = server.config

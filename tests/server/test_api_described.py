@@ -59,7 +59,7 @@ def test_the_interface_keeps_to_its_description_whatever_it_is_asked(world: ApiW
     statuses: set[int] = set()
 
     @seed(20261124)
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
     @given(
         case=operation.as_strategy(),
         role=st.sampled_from(["approver", "approver", "viewer", None]),

@@ -64,7 +64,7 @@ def test_the_server_keeps_to_its_description_whatever_it_is_asked(world: World, 
     statuses: set[int] = set()
 
     @seed(20261124)
-    @settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=150, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy(), headers=st.sampled_from(credentials), source=st.sampled_from([None, *SOURCES]))
     def ask(case: Any, headers: dict[str, str], source: str | None) -> None:
         if source is not None and "source" in case.path_parameters:
