@@ -34,6 +34,8 @@ OnTrouble = Callable[[Exception, float], None]
 RETRY_EVERY = 1.0
 """Seconds between two tries of a store that does not answer: a person is waiting, and the store is not loaded by us."""
 
+CONTENDING, CONTENDING_AT_MOST = 0.05, 1.0
+"""Seconds: after the second conflict in a row a wait is drawn from 0 to the first, then to twice that, and so on."""
 
 WRITTEN, UNREACHABLE, REFUSED, UNSETTLED = "written", "unreachable", "refused", "unsettled"
 """Results of a kill; the last three leave an off that is still wanted."""
@@ -141,6 +143,7 @@ def _until_written(
 ) -> Kill:
     known = open_case(session)
     recorder.intend(target or target_for(session, None, known))
+    conflicts = 0
     while True:
         try:
             return _tried(session, recorder, target, known, deadline, before_write)
@@ -153,11 +156,23 @@ def _until_written(
             if isinstance(error, StoreRefused) or (isinstance(error, Conflict) and not left):
                 raise _given_up(recorder, error) from error
             if isinstance(error, Conflict):
+                session.clock.sleep(min(_contention_wait(conflicts), left))
+                conflicts += 1
                 continue
+            conflicts = 0
             on_trouble(error, left)
             if not left:
                 raise _given_up(recorder, error) from error
             session.clock.sleep(min(RETRY_EVERY, left))
+
+
+def _contention_wait(conflicts: int) -> float:
+    """At once after the first; then many who write to the same flag keep out of each other's way (full jitter)."""
+    if not conflicts:
+        return 0.0
+    import random
+
+    return random.uniform(0.0, min(CONTENDING_AT_MOST, CONTENDING * 2.0**conflicts))  # noqa: S311 (spreads load)
 
 
 def _tried(

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from rollback.adapters.client_views.engine import EngineClientView
+from rollback.adapters.client_views.engine import COMMAND, EngineClientView
 from rollback.adapters.flipt_http import Tls, TokenSource
 from rollback.core.contexts import MAX_CONTEXTS, samples_for
 from rollback.core.flag import FlagConfig, FlagRef, FlagType, Polarity, Rollout
@@ -67,6 +67,10 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
+READY = "print('{\"ready\": true}', flush=True)"
+"""The first words of a child that has started."""
+
+
 def python(program: str) -> tuple[str, ...]:
     return (sys.executable, "-c", program)
 
@@ -92,9 +96,9 @@ def test_preparing_twice_starts_one_child(view_of: MakeView, server: AnswerServe
         ("import no_such_module_at_all", "no_such_module_at_all"),
         ("print('hello', flush=True); input(); input()", "no answer"),
         ("print('[1, 2]', flush=True); input(); input()", "no answer"),
-        ("input(); print('{\"id\": 1}', flush=True); input()", "no answer"),
-        ("input(); print('{\"id\": 999}', flush=True); input()", "no answer"),
-        ("print('{\"ready\": true}'); import os; os.close(1); input()", "ended"),
+        (f"{READY}; input(); print('{{\"id\": 1}}', flush=True); input()", "no answer"),
+        (f"{READY}; input(); print('{{\"id\": 999}}', flush=True); input()", "no answer"),
+        (f"{READY}; import os; os.close(1); input()", "the child process"),
         ("while True: print('x' * 65536, end='')", "too much"),
     ],
 )
@@ -111,8 +115,33 @@ def test_a_child_that_does_not_answer_is_an_error_at_the_deadline(view_of: MakeV
     assert "in time" in said(look(view, seconds=0.5))
 
 
+def test_a_child_that_starts_slowly_is_not_begun_anew(view_of: MakeView, server: AnswerServer, tmp_path: Path) -> None:
+    """Where many start at once on a small machine, ending the slow ones would mean that none ever starts."""
+    may_start = tmp_path / "start"
+    os.mkfifo(may_start)
+    module = COMMAND[-1]
+    slow = f"import runpy; open({str(may_start)!r}).read(); runpy.run_module({module!r}, run_name='__main__')"
+    view = view_of(server.url, command=python(slow))
+    assert "in time" in said(look(view, seconds=0.2))
+    started = view.pid
+    assert "in time" in said(look(view, seconds=0.2))
+    may_start.write_text("now")
+    assert look(view, seconds=20).complete(len(SAMPLES))
+    assert view.pid == started
+
+
+def test_a_child_that_never_starts_is_given_up(view_of: MakeView, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollback.adapters.client_views.child_process.START_WITHIN", 0.0)
+    view = view_of("http://127.0.0.1:1", command=python("import time; time.sleep(60)"))
+    view.prepare()
+    first = view.pid
+    assert "in time" in said(look(view, seconds=0.2))
+    view.prepare()
+    assert view.pid != first
+
+
 def test_a_child_that_stops_listening_is_an_error(view_of: MakeView) -> None:
-    view = view_of("http://127.0.0.1:1", command=python("import os, time; os.close(0); time.sleep(60)"))
+    view = view_of("http://127.0.0.1:1", command=python(f"import os, time; os.close(0); {READY}; time.sleep(60)"))
     more_than_a_pipe_holds = SAMPLES * 40
     seen = view.evaluate(REF, Polarity(), more_than_a_pipe_holds, deadline=time.monotonic() + 20)
     assert "closed its pipes" in said(seen)

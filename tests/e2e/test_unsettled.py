@@ -88,9 +88,11 @@ def test_a_storm_of_stale_revisions_ends_in_off(make_world: MakeWorld) -> None:
 @pytest.mark.slow
 def test_a_storm_without_end_is_exit_6_and_certainly_nothing_changed(make_world: MakeWorld) -> None:
     world = make_world("v2")
+    """Each put is answered before time is up: the last one is followed by a read that is not."""
     world.flipt.faults.add(Fault.conflict("PUT", MANAGEMENT, times=None))
     before = world.flag
-    done = world.cli.run("disable", "sm", "--timeout", "2").expect(6)
+    world.flipt.faults.add(Fault.hang("GET", MANAGEMENT, times=None, after=5))
+    done = world.cli.run("disable", "sm", "--timeout", "8").expect(6)
     assert "certainly nothing changed" in done.out
     assert world.flag == before
 

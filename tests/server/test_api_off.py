@@ -174,7 +174,7 @@ def test_wrong_tokens_lock_nobody_out(world: ApiWorld) -> None:
 
 
 @pytest.mark.slow
-def test_fifty_disables_at_once_are_one_case_and_off(world: ApiWorld) -> None:
+def test_twenty_disables_at_once_are_one_case_and_off(world: ApiWorld) -> None:
     """Each starts an engine for its proof, so the last proof takes long; the flag is off with the first."""
     write_policies(world.world.folder / "policies", prove_within="300s")
     world.http.timeout = 300.0
@@ -183,8 +183,8 @@ def test_fifty_disables_at_once_are_one_case_and_off(world: ApiWorld) -> None:
         answer = world.post("/features/sm/disable", {"reason": "storm", "timeout": 240})
         return answer.status_code, answer.json().get("incident", answer.text)
 
-    with ThreadPoolExecutor(50) as pool:
-        told = list(pool.map(disable, range(50)))
+    with ThreadPoolExecutor(20) as pool:
+        told = list(pool.map(disable, range(20)))
     assert {status for status, _ in told} == {200}
     assert len({incident for _, incident in told}) == 1
     assert served(world.world.flipt.url) == 0

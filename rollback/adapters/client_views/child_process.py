@@ -18,6 +18,10 @@ MAX_ANSWER = 16 * 1024 * 1024
 
 NONSENSE = "the child process said something that is no answer"
 
+START_WITHIN = 120.0
+"""Seconds. A start takes some 0.2 s; where many children start at once on a small machine, it takes as long as it
+takes. One that were ended for that and begun anew would only make all the others later."""
+
 _LAST_WORDS = 2_000
 _CHUNK = 65_536
 _END_SECONDS = 0.1
@@ -25,7 +29,12 @@ _END_SECONDS = 0.1
 
 
 class NoAnswer(Exception):
-    """The child gave no answer: it did not start, died, was too slow, or talked nonsense. It is dead now."""
+    """The child gave no answer: it did not start, died, was too slow, or talked nonsense. It is dead now, unless it
+    is still starting."""
+
+
+class TooSlow(NoAnswer):
+    """There was no answer at the deadline."""
 
 
 class ChildProcess:
@@ -45,6 +54,8 @@ class ChildProcess:
             )
         except (OSError, ValueError) as error:
             raise NoAnswer(f"the child process cannot be started: {error}") from error
+        self._gives_up_at = time.monotonic() + START_WITHIN
+        self._is_ready = False
         self._received = bytearray()
         self._last_words = bytearray()
         for pipe in self._pipes():
@@ -61,22 +72,32 @@ class ChildProcess:
         return self._process.poll() is None
 
     def ask(self, request: Mapping[str, Any], *, deadline: float) -> dict[str, Any]:
-        """Sends a request and returns the answer, the first message with the same `id`.
+        """Sends a request once the child says that it is ready, and returns the answer, which has the same `id`.
 
-        Raises `NoAnswer`, also at `deadline` (monotonic seconds); then the child is dead.
+        Raises `NoAnswer`, also at `deadline` (monotonic seconds). Then the child is dead; only one that has not yet
+        said that it is ready lives on, for `START_WITHIN` at most, and may be asked again.
         """
         try:
-            self._send(json.dumps(request).encode() + b"\n", deadline)
-            while True:
-                message = self._message(deadline)
-                if message.get("id") == request["id"]:
-                    return message
-                if message != {"ready": True}:
+            if not self._is_ready:
+                if self._message(deadline) != {"ready": True}:
                     raise NoAnswer(NONSENSE)
-        except NoAnswer:
-            self.kill()
-            self.close()
+                self._is_ready = True
+            self._send(json.dumps(request).encode() + b"\n", deadline)
+            message = self._message(deadline)
+            if message.get("id") != request["id"]:
+                raise NoAnswer(NONSENSE)
+            return message
+        except TooSlow:
+            if self._is_ready or time.monotonic() >= self._gives_up_at:
+                self._end()
             raise
+        except NoAnswer:
+            self._end()
+            raise
+
+    def _end(self) -> None:
+        self.kill()
+        self.close()
 
     def kill(self) -> None:
         """Ends the child at once; may be called from any thread, and again."""
@@ -148,7 +169,7 @@ class ChildProcess:
         left = deadline - time.monotonic()
         events = selector.select(left) if left > 0 else []
         if not events:
-            raise NoAnswer(f"no answer in time{self._words()}")
+            raise TooSlow(f"no answer in time{self._words()}")
         files = [key.fileobj for key, _ in events]
         if stderr in files and not self._read(stderr, self._last_words):
             selector.unregister(stderr)
