@@ -12,6 +12,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from rollback.core.pipeline_policy import Pipeline
 from rollback.core.policy_base import Duration, FeatureKey, Line, PolicyModel
 from rollback.core.probe_target import HeaderName, Url, is_http
 from rollback.core.verdicts import Urgency
@@ -291,6 +292,10 @@ class AutomationPolicy(PolicyModel):
     )
     notices: Mapping[FeatureKey, NoticeRoute] = Field(
         default_factory=dict, description="Whom to tell, by name. Empty: the log alone."
+    )
+    pipelines: Mapping[FeatureKey, Pipeline] = Field(
+        default_factory=dict,
+        description="Whose jobs are believed by the tokens that their own systems sign, by name. Empty: nobody's.",
     )
     arming: Arming = Field(default_factory=Arming, description="How often it is checked that off would work.")
 

@@ -23,5 +23,5 @@ def router(services: ApiServices) -> APIRouter:
     answers = Answers(services)
     Changing(services, authentication, answers).add_to(routes)
     api_reading.add_to(routes, services, authentication, answers)
-    api_ci.add_to(routes, services, authentication, answers, None)
+    api_ci.add_to(routes, services, authentication, answers, services.pipelines)
     return routes

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rollback.adapters.idempotency.port import Idempotency
     from rollback.alert_ports import Inbox, Tokens
     from rollback.core.history import Actor
+    from rollback.oidc import Verifier
     from rollback.ports import Clock
     from rollback.server.operations import Operations
     from rollback.server.record import ServerRecord
@@ -44,5 +45,7 @@ class ApiServices(Protocol):
     def record(self) -> ServerRecord: ...
     @property
     def idempotency(self) -> Idempotency: ...
+    @property
+    def pipelines(self) -> Verifier | None: ...
     @property
     def stopping(self) -> threading.Event: ...

@@ -18,6 +18,7 @@ from rollback.server.sources import AlertSource
 if TYPE_CHECKING:
     from rollback.adapters.idempotency.port import Idempotency
     from rollback.notice_worker import Standing
+    from rollback.oidc import Verifier
     from rollback.server.api_services import Holds
     from rollback.server.operations import Operations
     from rollback.server.record import ServerRecord
@@ -73,8 +74,9 @@ class Services:
 
     `sources` are all configured senders by name, the closed ones too. `worlds` are the lines that say on which flag
     stores this server acts (invariant 4). `policies` reads the policies and says why that fails, empty: it does not.
-    `workers` gives each thread that must live, by name, and whether it does. `stopping` is set once the server is
-    told to end: long answers look at it.
+    `pipelines` knows jobs by the tokens of their own systems; None: the policy names no pipeline. `workers` gives each
+    thread that must live, by name, and whether it does. `stopping` is set once the server is told to end: long answers
+    look at it.
     """
 
     clock: Clock
@@ -93,6 +95,7 @@ class Services:
     workers: Callable[[], Mapping[str, bool]]
     limits: Limits = field(default_factory=Limits)
     meters: Meters = field(default_factory=Meters)
+    pipelines: Verifier | None = None
     worlds: tuple[str, ...] = ()
     way: RightOfWay = field(default_factory=RightOfWay)
     stopping: threading.Event = field(default_factory=threading.Event)

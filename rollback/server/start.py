@@ -165,6 +165,7 @@ def services(automation: Automation, meters: Meters) -> Services:
         policies=policies,
         workers=workers,
         meters=meters,
+        pipelines=adapters.pipeline_verifier(settings, automation.policies.automation.pipelines, automation.clock),
         worlds=automation.worlds,
     )
 

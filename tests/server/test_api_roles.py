@@ -30,6 +30,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "undo": {**DRY, "reason": "r"},
     "false-alarm": {**DRY, "reason": "r"},
     "close": {**DRY, "reason": "r"},
+    "ci": {**DRY, "fix": "3f2c1ab"},
 }
 ASKED = {"feature": "sm", "environment": "default", "namespace": "mhv", "key": "secure-messaging"}
 WHO: dict[str, set[str]] = {
