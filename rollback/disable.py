@@ -72,6 +72,11 @@ class Kill:
     at: datetime
     turned: float
 
+    @property
+    def clock(self) -> float:
+        """By how many seconds the wall clock was ahead of the monotonic one when it turned."""
+        return self.at.timestamp() - self.turned
+
     def was_off(self, polarity: Polarity) -> bool:
         """True when nobody was served before this kill either (which may have got there by a try before the last)."""
         return exposures.exposure(exposures.without(self.before.config, [self.key]), polarity).is_off

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime
@@ -74,6 +75,12 @@ def _or_none(reader: _Reader) -> _Reader:
 _text, _number, _yes_or_no = _exactly(str), _exactly(int), _exactly(bool)
 
 
+def _real(value: Any) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise ValueError(f"{value!r:.40} is no number")
+    return float(value)
+
+
 def _time(text: Any) -> datetime:
     """A time without an offset cannot be compared with any other here, so it is refused."""
     at = datetime.fromisoformat(text)
@@ -132,6 +139,7 @@ _READERS: Mapping[str, _Reader] = {
     **dict.fromkeys(("epoch", "attempt", "drift_repairs"), _number),
     **dict.fromkeys(("settled_held", "safe_held", "audience"), _or_none(_number)),
     **dict.fromkeys(("sensitive", "one_step", "keep_off", "firing_unkept", "step_go"), _yes_or_no),
+    "turned_clock": _or_none(_real),
     "gate_blind": _or_none(_yes_or_no),
     **dict.fromkeys(("review", "kills", "firing", "disabled_by", "switches_lifted"), _texts),
     "approvals": _approvals,

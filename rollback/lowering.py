@@ -9,6 +9,7 @@ from rollback.core import events as e
 from rollback.core import exposure as exposures
 from rollback.core.effects import LowerExposure
 from rollback.core.flag import BUCKETS
+from rollback.core.turning import last_turned
 from rollback.disable import Target, put_kill
 from rollback.errors import ConfigurationError, FlagMissing, StoreError
 from rollback.prover import lacking_words
@@ -63,7 +64,8 @@ def carry_out(
     if effect.held < BUCKETS:
         controller.handle(e.ReduceSettled(effect.key, effect.held, audience))
         return True
-    controller.handle(e.OffWritten(effect.key, audience, kill.was_off(session.reference.polarity), kill.at))
+    was_off = kill.was_off(session.reference.polarity)
+    controller.handle(e.OffWritten(effect.key, audience, was_off, kill.at, kill.clock))
     return prover is not None and prove(session, controller, prover, say, wait=wait).proven
 
 
@@ -72,9 +74,9 @@ def prove(
 ) -> OffProof:
     """Proves off for the case as it stands and records the result; with `wait` False by one look alone."""
     clock, incident = session.clock, controller.require()
-    if incident.turned_at is not None:
-        ago = (clock.now() - incident.turned_at).total_seconds() - session.reference.replica_lag_seconds
-        prover.turned_before(clock.monotonic() - max(0.0, ago))
+    turned = last_turned(incident, clock.now(), clock.monotonic(), session.reference.replica_lag_seconds)
+    if turned is not None:
+        prover.turned_before(turned)
     until = clock.monotonic() + (session.reference.prove_within_seconds if wait else 5.0)
     proof = prover.prove(until, lambda _: None) if wait else prover.look(until)[0]
     if proof.proven:

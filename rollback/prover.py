@@ -50,7 +50,7 @@ class Replica:
 
 
 @dataclass(slots=True)
-class _Turn:
+class Turn:
     """When a replica was first seen off, on the monotonic clock; None while it is not."""
 
     at: float | None = None
@@ -60,7 +60,8 @@ class _Turn:
 class Prover:
     """Looks, waits and looks again. `known_turned` is when the store acknowledged the kill (monotonic), if we wrote it.
 
-    `stream` and `effect` are asked once per look where they are configured: they return a part.
+    `stream` and `effect` are asked once per look where they are configured: they return a part. `turns` is what its
+    looks have seen, by replica; whoever looks again later, with another prover, gives it that of the one before.
     """
 
     ref: FlagRef
@@ -73,7 +74,7 @@ class Prover:
     file_only: str | None = None
     not_covered: tuple[str, ...] = ()
     readers_unknown: str | None = None
-    _turns: dict[str, _Turn] = field(default_factory=dict)
+    turns: dict[str, Turn] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Starts what is slow to start, before the write."""
@@ -138,11 +139,11 @@ class Prover:
     def turned_before(self, monotonic: float) -> None:
         """Takes it that every replica turned at `monotonic` at the latest (from the record of an earlier proof)."""
         for replica in self.replicas:
-            self._turns[replica.name] = _Turn(monotonic)
+            self.turns[replica.name] = Turn(monotonic)
 
     def _last_turned(self) -> float | None:
         """When the last replica turned; None while one has not."""
-        turns = [self._turns.get(replica.name, _Turn()).at for replica in self.replicas]
+        turns = [self.turns.get(replica.name, Turn()).at for replica in self.replicas]
         known = [at for at in turns if at is not None]
         return max(known) if known and len(known) == len(turns) else None
 
@@ -151,15 +152,15 @@ class Prover:
         try:
             config = replica.reader.snapshot(self.ref, deadline=deadline)
         except RollbackError as error:
-            self._turns.pop(replica.name, None)
+            self.turns.pop(replica.name, None)
             return [failed_part(name, error.message, now, replica.name) for name in ON_EACH_REPLICA], None
         seen = exposure(config, self.polarity)
         parts = [reasoning_part(replica.name, seen, now)]
         parts.extend(self._evaluated(replica, config, deadline))
         if all(part.status is Status.PROVEN for part in parts):
-            self._turns.setdefault(replica.name, _Turn(self.clock.monotonic()))
+            self.turns.setdefault(replica.name, Turn(self.clock.monotonic()))
         else:
-            self._turns.pop(replica.name, None)
+            self.turns.pop(replica.name, None)
         return parts, seen
 
     def _evaluated(self, replica: Replica, config: FlagConfig, deadline: float) -> list[ProofPart]:

@@ -31,6 +31,7 @@ from rollback.raising import FlagView, let_in, next_kill, view
 from rollback.settling import settle, watch_is_over
 
 if TYPE_CHECKING:
+    from rollback.prover import Prover, Turn
     from rollback.session import Session
 
 LOOK_EVERY = 3.0
@@ -70,6 +71,8 @@ class Keeper:
     _thread: Thread | None = None
     _settled: float = field(default=float("-inf"))
     _reminded: float = field(default=float("-inf"))
+    _turns: dict[str, Turn] = field(default_factory=dict)
+    _turns_of: int = -1
     _trouble: str = ""
 
     def __post_init__(self) -> None:
@@ -136,14 +139,24 @@ class Keeper:
 
     def _look_after(self, incident: Incident, flag: FlagView) -> None:
         now = self.session.clock.monotonic()
+        if flag.now.percent != 0:
+            self._turns.clear()
         if incident.state is State.DISABLED and (what := let_in(incident, flag, 0)):
             self._put_right(incident, what)
         elif incident.state is State.MONITORING and incident.watcher is None:
             self._take_over()
         elif (now - self._settled >= SETTLE_EVERY or watch_is_over(incident)) and not self._is_watching():
             self._settled = now
-            settle(self.session, self._controller, lambda: bootstrap.prover(self.session), self._say, spare=SPARED)
+            settle(self.session, self._controller, lambda: self._prover(incident.epoch), self._say, spare=SPARED)
         self._remind(incident)
+
+    def _prover(self, epoch: int) -> Prover:
+        """One that knows since when those before it, of the same epoch, have seen each replica off."""
+        if epoch != self._turns_of:
+            self._turns_of, self._turns = epoch, {}
+        prover = bootstrap.prover(self.session)
+        prover.turns = self._turns
+        return prover
 
     def _put_right(self, incident: Incident, what: str) -> None:
         """Somebody's edit lets users in while it should be off: once it is put right, then a person decides."""

@@ -28,6 +28,7 @@ json_values = st.recursive(
 STRATEGIES: dict[Any, st.SearchStrategy[Any]] = {
     str: st.text(),
     int: st.integers(),
+    float: st.floats(allow_nan=False, allow_infinity=False),
     bool: st.booleans(),
     datetime: times,
     Severity: st.sampled_from(list(Severity)),
@@ -127,6 +128,9 @@ WATCHER = {"host": "h", "pid": 1, "started": "s"}
         ("opened_at", 1700000000),
         ("since", "2026-11-23T09:30:00"),
         ("turned_at", "yesterday"),
+        ("turned_clock", "1.5"),
+        ("turned_clock", True),
+        ("turned_clock", float("inf")),
         ("undo_until", "2026-11-23"),
         ("epoch", "3"),
         ("epoch", True),

@@ -262,7 +262,13 @@ class _Aftermath:
         audience = exposure(self.kill.audience, self.session.reference.polarity).percent
         _enter_case(self.controller, self.session, self.kill.target.incident_id, self.kill.key, self.kill.target.epoch)
         self.controller.handle(
-            e.OffWritten(self.kill.key, audience, self.kill.was_off(self.session.reference.polarity), self.kill.at)
+            e.OffWritten(
+                self.kill.key,
+                audience,
+                self.kill.was_off(self.session.reference.polarity),
+                self.kill.at,
+                self.kill.clock,
+            )
         )
         self.entered(self.kill)
         unmeasured = self.controller.require().gate_blind is None

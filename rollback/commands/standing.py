@@ -12,6 +12,7 @@ from rollback.core.evidence import Evidence, log_bound
 from rollback.core.exposure import Exposure
 from rollback.core.model import Incident
 from rollback.core.proof import OffProof
+from rollback.core.turning import last_turned
 from rollback.errors import RollbackError
 from rollback.kill_settings import read_settings
 from rollback.output import Output
@@ -111,13 +112,21 @@ def _look(session: Session, incident: Incident | None, flag: FlagView) -> tuple[
     """What clients see now, and the exposure: the worst of the replicas, or of the file when nobody serves it."""
     prover = bootstrap.prover(session)
     try:
-        if incident is not None and incident.turned_at is not None:
-            ago = (session.clock.now() - incident.turned_at).total_seconds() - session.reference.replica_lag_seconds
-            prover.turned_before(session.clock.monotonic() - max(0.0, ago))
+        turned = _turned(session, incident) if incident is not None else None
+        if turned is not None:
+            prover.turned_before(turned)
         proof, seen = prover.look(session.clock.monotonic() + LOOK_WITHIN)
     finally:
         prover.close()
     return proof, flag.now if seen is None and prover.file_only else seen
+
+
+def _turned(session: Session, incident: Incident) -> float | None:
+    """When the last replica turned; long ago when off was proven since, by whoever waited for that."""
+    clock = session.clock
+    if incident.proven_at is not None:
+        return clock.monotonic() - (session.reference.poll_interval_seconds or 0.0)
+    return last_turned(incident, clock.now(), clock.monotonic(), session.reference.replica_lag_seconds)
 
 
 def _evidence(session: Session, incident: Incident | None) -> dict[str, Any] | None:

@@ -60,13 +60,15 @@ class OffWritten:
     """The store acknowledged the kill at `at` (None: now). `audience` is what was open before, without ours; None
     when unknown.
 
-    `was_off` is True when nobody was served before either: then the feature is off for longer than this.
+    `was_off` is True when nobody was served before either: then the feature is off for longer than this. `clock`: see
+    `Incident.turned_clock`.
     """
 
     key: str
     audience: int | None
     was_off: bool = False
     at: datetime | None = None
+    clock: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

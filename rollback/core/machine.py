@@ -134,7 +134,7 @@ def _apply(incident: Incident, event: Event, now: datetime, nonce: str) -> Decis
             return _lower(replace(incident, safe_held=held), key, epoch, held, now)
         case e.ReduceSettled(held=held, audience=audience):
             kept = audience if incident.audience is None else incident.audience
-            return Decision(replace(incident, settled_held=held, turned_at=now, audience=kept))
+            return Decision(replace(incident, settled_held=held, turned_at=now, turned_clock=None, audience=kept))
         case e.SeverityRaised(severity=severity, held=held):
             return Decision(replace(incident, severity=severity, safe_held=held, watcher=None))
         case e.SeverityLowered(severity=severity):
@@ -153,11 +153,13 @@ def _off(
 ) -> Decision:
     """What came of a kill."""
     match event:
-        case e.OffWritten(audience=audience, was_off=was_off, at=at):
+        case e.OffWritten(audience=audience, was_off=was_off, at=at, clock=clock):
+            is_known = was_off and incident.turned_at is not None
             written = replace(
                 incident,
                 settled_held=BUCKETS,
-                turned_at=incident.turned_at if was_off and incident.turned_at else at or now,
+                turned_at=incident.turned_at if is_known else at or now,
+                turned_clock=incident.turned_clock if is_known else clock,
                 proven_at=None,
                 pending_off_since=None,
                 audience=audience if incident.audience is None else incident.audience,
@@ -173,6 +175,11 @@ def _off(
             assert_never(event)
 
 
+def _let_in(incident: Incident) -> Incident:
+    """Users have it again: nothing is known any more of an off before."""
+    return replace(incident, proven_at=None, turned_at=None, turned_clock=None)
+
+
 def _return(incident: Incident, event: Event, now: datetime, nonce: str) -> Decision:
     """The events of the way back."""
     match event:
@@ -184,11 +191,9 @@ def _return(incident: Incident, event: Event, now: datetime, nonce: str) -> Deci
             permitted = permitting.permitted(incident, event, now)
             return Decision(permitted, (RaiseExposure(incident.epoch, held, now + RAISE_EXPIRES_AFTER),))
         case e.StepRaised(held=held):
-            return Decision(replace(incident, settled_held=held, proven_at=None, turned_at=None, step_go=False))
+            return Decision(replace(_let_in(incident), settled_held=held, step_go=False))
         case e.ReturnedInFull():
-            return Decision(
-                replace(permitting.unapproved(incident), settled_held=0, proven_at=None, turned_at=None, kills=())
-            )
+            return Decision(replace(_let_in(permitting.unapproved(incident)), settled_held=0, kills=()))
         case e.HarmSeen(why=why):
             refuted = replace(permitting.unapproved(incident), one_step=False)  # whoever called it well was wrong
             return _retreat(_with_human(refuted, f"the feature was harmful on its way back: {why}", now), now, nonce)

@@ -99,7 +99,9 @@ class Incident:
     buckets that our kill holds off at the last settled step (100: off, 0: nothing of ours), `None` before anything was
     written. `safe_held` is where a retreat ends: 100 for critical, the reduced level for high, `None` for low.
     `audience` is how many buckets were open without us when the case first lowered exposure, `None` when unknown.
-    `turned_at` is when the store acknowledged the last lowering; `proven_at` when off was proven.
+    `turned_at` is when the store acknowledged the last lowering; `proven_at` when off was proven. `turned_clock` is by
+    how many seconds the wall clock was ahead of the monotonic one of the process that turned it, `None` when unknown:
+    where the two still lie as far apart, time has passed as the wall clock says.
     `gate_blind` is True when the gate was green while the feature was called broken, `None` when nothing was measured.
     `attempt` counts the fixes that were tried: the k-th spends α/(k(k+1)). `one_step` makes the ladder one rung.
     `kills` are the keys of our rollouts that this case knows of. `policy_hash` is of the policy the case pins.
@@ -125,6 +127,7 @@ class Incident:
     safe_held: int | None = None
     audience: int | None = None
     turned_at: datetime | None = None
+    turned_clock: float | None = None
     proven_at: datetime | None = None
     gate_blind: bool | None = None
     blind_accepted_by: str = ""

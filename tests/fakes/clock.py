@@ -18,13 +18,16 @@ class FakeClock:
     certain time.
     """
 
+    ahead = 0.0
+    """Seconds by which somebody has set the wall clock ahead."""
+
     def __init__(self) -> None:
         self.elapsed = 0.0
         self.on_sleep: Callable[[float], None] | None = None
 
     def now(self) -> datetime:
         """Noon, and what has passed since."""
-        return NOON + timedelta(seconds=self.elapsed)
+        return NOON + timedelta(seconds=self.elapsed + self.ahead)
 
     def monotonic(self) -> float:
         """Seconds; comparable with nothing but itself."""

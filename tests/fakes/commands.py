@@ -65,7 +65,7 @@ class Person:
         self.controller.open_case(opened)
         self.controller.handle(e.DisableCommanded(kill.key, target.epoch))
         audience = exposures.exposure(kill.audience, polarity).percent
-        self.controller.handle(e.OffWritten(kill.key, audience, kill.was_off(polarity), kill.at))
+        self.controller.handle(e.OffWritten(kill.key, audience, kill.was_off(polarity), kill.at, kill.clock))
         proof = self._proven(self.world.prover(), kill, wait)
         current = self.controller.reload()
         if current is not None and current.epoch <= target.epoch:
