@@ -136,7 +136,7 @@ _READERS: Mapping[str, _Reader] = {
         ("turned_at", "proven_at", "pending_off_since", "forced_until", "undo_until"),
         _or_none(_time),
     ),
-    **dict.fromkeys(("epoch", "attempt", "drift_repairs"), _number),
+    **dict.fromkeys(("epoch", "attempt", "code_changes", "drift_repairs"), _number),
     **dict.fromkeys(("settled_held", "safe_held", "audience"), _or_none(_number)),
     **dict.fromkeys(("sensitive", "one_step", "keep_off", "firing_unkept", "step_go"), _yes_or_no),
     "turned_clock": _or_none(_real),

@@ -58,6 +58,7 @@ class ReturnGate:
 
         Raises `Stop` when it does not pass, `Restart` when what is observed changes, `Overtaken` after a disable.
         """
+        self.watch.begin_evidence()
         incident = self.watch.incident
         attempt = max(1, incident.attempt)
         stage = Stage(stand.index, stand.steps, attempt, incident.fix, self.watch.basis, stand.share)
@@ -70,6 +71,7 @@ class ReturnGate:
     def wait_without_evidence(self, title: str) -> None:
         """A forced return skips the evidence, and waits for what else the policy wants. Raises as `pass_stage`."""
         watch = self.watch
+        watch.begin_evidence()
         while standing := self.holds.standing(go=False):
             self.tell(standing)
             watch.observe()

@@ -50,6 +50,7 @@ class ReturnWatch:
     digest: str = ""
     allowed: int = 0
     epoch: int = 0
+    _about: tuple[str, int] = ("", 0)
     _looked: float = field(default=float("-inf"))
 
     @property
@@ -59,8 +60,10 @@ class ReturnWatch:
 
     @property
     def basis(self) -> str:
-        """What evidence is about besides its fix: the policy and the flag."""
-        return f"{(self.policy_digest or self.incident.policy_hash)[:12]}:{self.digest}"
+        """What evidence is about besides its fix: the policy, the flag, and what was deployed beside the fix."""
+        about = f"{(self.policy_digest or self.incident.policy_hash)[:12]}:{self.digest}"
+        changes = self.incident.code_changes
+        return f"{about}:{changes}" if changes else about
 
     def handle(self, event: e.Event, *, data: Mapping[str, Any] | None = None, strict: bool = False) -> Decision:
         """Like the controller's, on the case as it is now; raises `Overtaken` when somebody has disabled."""
@@ -93,14 +96,16 @@ class ReturnWatch:
                 raise
             self.progress.say(f"The flag store does not answer, so nothing is raised: {error.message}")
             return
-        fix = self.incident.fix
         self.reload()
         incident = self.incident
         raising.check_not_overtaken(self.session, incident, flag)
         if incident.state is State.MONITORING:
             return
+        fix, code_changes = self._about
         if incident.fix != fix:
             raise Restart("another fix was deployed")
+        if incident.code_changes != code_changes:
+            raise Restart(f"{incident.deployed[:12]} was deployed")
         if incident.severity is Severity.LOW:
             return
         if what := raising.let_in(incident, flag, self.allowed):
@@ -109,6 +114,10 @@ class ReturnWatch:
             raise Stop(e.WatchStopped(what), 4)
         if flag.digest != self.digest:
             raise Restart("somebody edited the flag")
+
+    def begin_evidence(self) -> None:
+        """From now on evidence is about the code and the fix of this moment; another one starts it again."""
+        self._about = (self.incident.fix, self.incident.code_changes)
 
     def book(self, stage: Stage, *, tell: bool = True) -> EvidenceBook:
         """The evidence of a stage, with what earlier runs kept of it; that is said unless `tell` is False."""

@@ -20,6 +20,7 @@ from rollback.core import events as e
 from rollback.core.deploys import (
     Counts,
     Deploy,
+    changes_code,
     counts,
     failure,
     is_commit,
@@ -146,6 +147,8 @@ class _Job:
         if incident is None:
             return self._nothing_open()
         self.incident_id = incident.incident_id
+        if changes_code(incident, self.request.deploy.commit):
+            self.controller.handle(e.CodeChanged(self.request.deploy.commit), reason=self.request.reason)
         if not self._is_its_fix(incident):
             return self._only_recorded(incident)
         self._check_not_failed(self.controller.require())

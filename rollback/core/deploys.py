@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rollback.core.evidence import Verdict
 from rollback.core.history import Entry, EntryKind
-from rollback.core.model import State
+from rollback.core.model import Incident, State
 
 if TYPE_CHECKING:
     from rollback.core.pipeline_policy import Deploys
@@ -47,6 +47,11 @@ def same_commit(one: str, other: str) -> bool:
         return False
     long, short = sorted((one.lower(), other.lower()), key=len, reverse=True)
     return long.startswith(short)
+
+
+def changes_code(incident: Incident, commit: str) -> bool:
+    """Whether a deploy of this commit changes what runs: what was deployed last, else the fix, is another one."""
+    return not same_commit(commit, incident.deployed or incident.fix)
 
 
 def is_workflow(text: str) -> bool:

@@ -125,6 +125,13 @@ class FixDeployed:
 
 
 @dataclass(frozen=True, slots=True)
+class CodeChanged:
+    """A pipeline deployed another commit than the one that ran, or was taken to run, until now."""
+
+    commit: str
+
+
+@dataclass(frozen=True, slots=True)
 class GateMeasured:
     """The gate was asked once when the case opened. `green` is None when it had no data."""
 
@@ -347,6 +354,7 @@ Event = (
     | ReduceSettled
     | FixingStarted
     | FixDeployed
+    | CodeChanged
     | GateMeasured
     | BlindGateAccepted
     | ReturnStarted

@@ -230,8 +230,8 @@ def _begun(incident: Incident, event: e.ReturnStarted) -> Incident:
 
 def _fact(incident: Incident, event: Event, now: datetime) -> Decision:
     match event:
-        case e.FixDeployed():
-            return Decision(permitting.fixed(incident, event))
+        case e.FixDeployed() | e.CodeChanged():
+            return Decision(permitting.deployed(incident, event))
         case e.GateMeasured(green=green):
             # Once, when the case opens: a later answer says nothing about whether the gate could see this fault.
             return Decision(replace(incident, gate_blind=green if incident.gate_blind is None else incident.gate_blind))

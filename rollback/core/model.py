@@ -103,6 +103,8 @@ class Incident:
     how many seconds the wall clock was ahead of the monotonic one of the process that turned it, `None` when unknown:
     where the two still lie as far apart, time has passed as the wall clock says.
     `gate_blind` is True when the gate was green while the feature was called broken, `None` when nothing was measured.
+    `deployed` is the commit that a pipeline deployed last in this case, empty when none did, and `code_changes` counts
+    how often that was another one than before: evidence is about what runs.
     `attempt` counts the fixes that were tried: the k-th spends α/(k(k+1)). `one_step` makes the ladder one rung.
     `kills` are the keys of our rollouts that this case knows of. `policy_hash` is of the policy the case pins.
     `disabled_by` are the people who turned it off, `fixed_by` deployed the fix, and `returned_by` began the last
@@ -133,6 +135,8 @@ class Incident:
     blind_accepted_by: str = ""
     sensitive: bool = False
     fix: str = ""
+    deployed: str = ""
+    code_changes: int = 0
     attempt: int = 0
     one_step: bool = False
     keep_off: bool = False

@@ -42,8 +42,10 @@ def _of_others(incident: Incident, name: str) -> tuple[Approval, ...]:
     return tuple(one for one in incident.approvals if one.by != name)
 
 
-def fixed(incident: Incident, event: e.FixDeployed) -> Incident:
-    """Another commit is another attempt, and whatever was approved was the one before."""
+def deployed(incident: Incident, event: e.FixDeployed | e.CodeChanged) -> Incident:
+    """Another fix is another attempt, and whatever was approved was the one before. Other code is neither."""
+    if isinstance(event, e.CodeChanged):
+        return replace(incident, deployed=event.commit, code_changes=incident.code_changes + 1)
     if event.commit == incident.fix:
         return incident
     changed = replace(incident, fix=event.commit, fixed_by=event.by, attempt=incident.attempt + 1)

@@ -243,6 +243,7 @@ def _event(entry: Entry, after: Mapping[str, Any]) -> Event | None:
     """The fact or the person's decision that the transition records; None for what the policy did."""
     made: dict[str, Any] = {
         "fix_deployed": lambda: e.FixDeployed(str(after["fix"])),
+        "code_changed": lambda: e.CodeChanged(str(after["deployed"])),
         "gate_measured": lambda: e.GateMeasured(after["gate_blind"]),
         "blind_gate_accepted": lambda: e.BlindGateAccepted(entry.actor),
         "kept_off": e.KeptOff,

@@ -51,7 +51,7 @@ class ReplayedReturn:
     watch: FullWatch | None = None
     comparing: Comparing | None = None
     flag: str = ""
-    fix: str = ""
+    about: tuple[str, int] = ("", 0)
     waits: bool = False
 
     @property
@@ -70,13 +70,18 @@ class ReplayedReturn:
         return self.case.case
 
     @property
+    def _about(self) -> tuple[str, int]:
+        """The code that evidence is about."""
+        return self._incident.fix, self._incident.code_changes
+
+    @property
     def _full(self) -> FullWatch:
         assert self.watch is not None
         return self.watch
 
     def begin(self, now: datetime) -> None:
         """Right after `ReturnStarted`."""
-        self.flag, self.fix = self.readings.flag_at(now), self._incident.fix
+        self.flag, self.about = self.readings.flag_at(now), self._about
         self.comparing = Comparing(self.policy.compare) if self.policy.compare is not None else None
         if self.case.state is State.MONITORING:
             self._monitor(now)
@@ -107,12 +112,13 @@ class ReplayedReturn:
             self._watched(self._full, reading, now)
 
     def told(self, now: datetime) -> None:
-        """The case was told something. Another fix begins the evidence of the step again."""
+        """The case was told something. Another fix, or other code, begins the evidence of the step again."""
         if not self.is_alive:
             return
-        if self.stage is not None and self._incident.fix != self.fix:
-            self.fix = self._incident.fix
-            self._again(now, "another fix was deployed")
+        if self.stage is not None and self._about != self.about:
+            what = "another fix" if self._about[0] != self.about[0] else self._incident.deployed[:12]
+            self.about = self._about
+            self._again(now, f"{what} was deployed")
         elif self.waits:
             self._go_on_forced(now)
 
@@ -184,7 +190,7 @@ class ReplayedReturn:
     def _key(self, index: int) -> StageKey:
         incident = self._incident
         digest = self.digest if index < MONITORING_STAGE else f"{self.digest}:{incident.epoch}"
-        return (index, max(1, incident.attempt), incident.fix, digest)
+        return (index, max(1, incident.attempt), incident.fix, f"{digest}:{incident.code_changes}")
 
     def _empty(self) -> Book:
         """The metrics that must pass at the present exposure: what is off has no users to count."""

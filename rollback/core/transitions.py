@@ -19,6 +19,7 @@ _Row = Mapping[type[Event], State]
 FACTS: frozenset[type[Event]] = frozenset(
     {
         e.FixDeployed,
+        e.CodeChanged,
         e.GateMeasured,
         e.BlindGateAccepted,
         e.KeptOff,

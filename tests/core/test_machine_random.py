@@ -61,6 +61,7 @@ EVENTS: dict[type[Event], st.SearchStrategy[Event]] = {
     e.ReduceCommanded: st.builds(e.ReduceCommanded, KEYS, EPOCHS, HELD),
     e.ReduceSettled: st.builds(e.ReduceSettled, KEYS, HELD, AUDIENCE),
     e.FixingStarted: st.just(e.FixingStarted()),
+    e.CodeChanged: st.builds(e.CodeChanged, TEXT),
     e.FixDeployed: st.builds(e.FixDeployed, TEXT, st.sampled_from(["", "alex", "sam"])),
     e.GateMeasured: st.builds(e.GateMeasured, st.none() | st.booleans()),
     e.BlindGateAccepted: st.builds(e.BlindGateAccepted, ACTORS),

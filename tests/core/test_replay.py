@@ -202,7 +202,11 @@ def test_the_budget_of_returns_and_the_cool_down_are_those_of_the_policy() -> No
 
 
 def test_another_fix_and_a_foreign_edit_begin_the_evidence_again() -> None:
-    for item in (Told(at(10.4), e.FixDeployed("an0ther")), FlagSeen(at(10.4), edited=True)):
+    for item in (
+        Told(at(10.4), e.FixDeployed("an0ther")),
+        Told(at(10.4), e.CodeChanged("b7d1f00")),
+        FlagSeen(at(10.4), edited=True),
+    ):
         found = course(*STORY, item)
         assert found.first("evidence_restarted") is not None
         raised = found.first("step_raised")

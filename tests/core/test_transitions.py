@@ -27,6 +27,7 @@ OPEN_STATES = [state for state in State if state not in (State.NORMAL, State.RES
 # A fact is accepted in every open state and leaves it as it is.
 FACT_NAMES = [
     "FixDeployed",
+    "CodeChanged",
     "GateMeasured",
     "BlindGateAccepted",
     "KeptOff",
@@ -122,6 +123,7 @@ EXAMPLES: list[Event] = [
     e.ReduceSettled("kill-1-ab", 90, 100),
     e.FixingStarted(),
     e.FixDeployed("3f2c1ab"),
+    e.CodeChanged("b7d1f00"),
     e.GateMeasured(False),
     e.BlindGateAccepted(ALEX),
     e.ReturnStarted(WATCHER, ALEX),

@@ -103,7 +103,10 @@ def test_an_unrelated_deploy_changes_nothing_and_says_so(world: World) -> None:
     assert f"rollback fix secure-messaging {OTHER}" in done.out, "and how it becomes one"
     assert world.flag == before
     assert world.writes == writes
-    assert names(world)[-1] == "deploy_recorded"
+    assert names(world)[-2:] == ["deploy_recorded", "code_changed"], "evidence is about what runs"
+    again = world.cli.run(*job(*ALONE, fix=OTHER)).expect(0)
+    assert "is not the fix of case" in again.out
+    assert names(world).count("code_changed") == 1, "the same code again is no change"
     assert world.cli.status()["fix"] == FIX[:9]
 
 

@@ -154,6 +154,28 @@ def test_another_fix_while_verifying_starts_the_evidence_again(off: World) -> No
     assert first - off.entries("return_started")[0].at.timestamp() >= 17.0
 
 
+def test_any_other_deploy_while_verifying_or_ramping_starts_the_evidence_again(off: World) -> None:
+    """What is seen from then on is about other code (invariant 8)."""
+
+    def deploy(commit: str) -> None:
+        person(off).controller.handle(e.CodeChanged(commit))
+
+    off.at(8.0, lambda: deploy("b7d1f00"))
+    off.at(24.0, lambda: deploy("c0ffee1"))
+    somebody = somebody_with(off)
+    assert somebody.enable(fix="f1rst").exit_code == 0
+    assert "b7d1f00 was deployed" in somebody.progress.text
+    assert "c0ffee1 was deployed" in somebody.progress.text
+    started = off.entries("return_started")[0].at.timestamp()
+    first, second = [entry.at.timestamp() - started for entry in off.entries("step_raised")]
+    assert first >= 17.0
+    assert second >= 33.0
+    bases = {
+        str(entry.data["basis"]).rpartition(":")[2] for entry in off.entries("evidence") if entry.data["stage"] < 9
+    }
+    assert {"1", "2"} <= bases
+
+
 # -- who may come back is a person's decision -----------------------------------------------------------------------
 
 
