@@ -138,7 +138,7 @@ _READERS: Mapping[str, _Reader] = {
     ),
     **dict.fromkeys(("epoch", "attempt", "code_changes", "drift_repairs"), _number),
     **dict.fromkeys(("settled_held", "safe_held", "audience"), _or_none(_number)),
-    **dict.fromkeys(("sensitive", "one_step", "keep_off", "firing_unkept", "step_go"), _yes_or_no),
+    **dict.fromkeys(("sensitive", "one_step", "keep_off", "firing_unkept", "step_go", "drift_left"), _yes_or_no),
     "turned_clock": _or_none(_real),
     "gate_blind": _or_none(_yes_or_no),
     **dict.fromkeys(("review", "kills", "firing", "disabled_by", "switches_lifted"), _texts),

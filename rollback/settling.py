@@ -155,6 +155,10 @@ class _Settling:
         incident = self.controller.incident
         if incident is None:
             return
+        if incident.drift_left:
+            name = self.session.feature
+            self.say(f"A second foreign edit let users in, and is left to people: rollback disable {name}")
+            return
         match incident.state:
             case State.TRIGGERED if incident.severity is Severity.LOW:
                 self.controller.handle(e.FixingStarted())

@@ -27,7 +27,7 @@ from rollback.core.reminders import due, reminder_key, still_off_text
 from rollback.errors import FlagMissing, PolicyRefused, RollbackError
 from rollback.incident_codec import incident_from_json
 from rollback.lowering import carry_out
-from rollback.raising import FlagView, let_in, next_kill, view
+from rollback.raising import FlagView, let_in, next_kill, open_at_settled, view
 from rollback.settling import settle, watch_is_over
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Keeper:
         now = self.session.clock.monotonic()
         if flag.now.percent != 0:
             self._turns.clear()
-        if incident.state is State.DISABLED and (what := let_in(incident, flag, 0)):
+        if what := self._drift(incident, flag):
             self._put_right(incident, what)
         elif incident.state is State.MONITORING and incident.watcher is None:
             self._take_over()
@@ -149,6 +149,16 @@ class Keeper:
             self._settled = now
             settle(self.session, self._controller, lambda: self._prover(incident.epoch), self._say, spare=SPARED)
         self._remind(incident)
+
+    def _drift(self, incident: Incident, flag: FlagView) -> str:
+        """How a foreign edit lets in whom the case's settled state keeps out; empty when none does."""
+        match incident.state:
+            case State.DISABLED:
+                return let_in(incident, flag, 0)
+            case State.REDUCED:
+                return let_in(incident, flag, open_at_settled(self.session, incident, flag))
+            case _:
+                return ""
 
     def _prover(self, epoch: int) -> Prover:
         """One that knows since when those before it, of the same epoch, have seen each replica off."""

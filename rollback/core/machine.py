@@ -268,6 +268,7 @@ def _released(incident: Incident, digest: str) -> Incident:
         accepted_digest=digest,
         needs_human=None,
         drift_repairs=0,
+        drift_left=False,
         firing=(),
         firing_unkept=False,
     )
@@ -282,7 +283,7 @@ def _drift(before: State, incident: Incident, event: e.DriftSeen, now: datetime)
     lowered = _lower(seen, event.key, event.epoch, _safe_held(seen), now)
     if incident.drift_repairs == 0:
         return lowered
-    stays = lowered if before is State.RAMPING else Decision(seen)
+    stays = lowered if before is State.RAMPING else Decision(replace(seen, drift_left=True))
     called = _called(stays.incident, f"a second foreign edit lets users in: {event.what}", now)
     return Decision(called.incident, (*stays.effects, *called.effects))
 
@@ -305,6 +306,7 @@ def _lower(incident: Incident, key: str, epoch: int, held: int, now: datetime) -
         settled_held=None,  # until the store has acknowledged it
         forced_until=None,
         one_step=False,
+        drift_left=False,
         safe_held=BUCKETS if held == BUCKETS else incident.safe_held,
     )
     return Decision(lowered, (LowerExposure(key, epoch, held),))

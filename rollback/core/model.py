@@ -110,6 +110,7 @@ class Incident:
     `disabled_by` are the people who turned it off, `fixed_by` deployed the fix, and `returned_by` began the last
     return: with four eyes none of them approves it. `switches_lifted` are switches beside the flag of which a person
     says that they are lifted; `step_go` is True once a person has said that the step that is exposed is well.
+    `drift_left` is True while a second foreign edit that lets users in is left to people (invariant 16).
     `undo_by` may take the disable back until `undo_until`; empty when nobody may (any more).
     `firing` are references of the alert cycles that are attached and fire, oldest first, `FIRING_KEPT` at most;
     `firing_unkept` is True when more were attached: what is not kept cannot recover, so a person has to release it.
@@ -143,6 +144,7 @@ class Incident:
     accepted_digest: str = ""
     pending_off_since: datetime | None = None
     drift_repairs: int = 0
+    drift_left: bool = False
     forced_until: datetime | None = None
     undo_by: str = ""
     undo_until: datetime | None = None

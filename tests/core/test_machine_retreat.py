@@ -82,7 +82,11 @@ def test_drift_is_put_right_once_and_then_a_human_decides() -> None:
     after = second.incident
     assert (after.state, after.proven_at, after.settled_held) == (State.DISABLING, None, None)
     assert (after.epoch, after.kills) == (2, ("kill-1-ab", "kill-2-ab"))
-    assert run(after, e.Released("digest")).drift_repairs == 0
+    assert after.drift_left
+    assert not off.drift_left
+    assert not run(after, e.DisableCommanded("kill-4-ab", 4)).drift_left
+    released = run(after, e.Released("digest"))
+    assert (released.drift_repairs, released.drift_left) == (0, False)
 
 
 def test_drift_of_a_reduced_feature_is_put_right_at_its_reduced_level() -> None:

@@ -64,6 +64,16 @@ def test_a_foreign_edit_that_lets_users_in_is_put_right_once_and_then_a_human_is
     assert "second foreign edit" in server.running.said("second foreign edit")
 
 
+def test_a_foreign_edit_that_opens_a_reduced_feature_wider_is_put_right(world: World, server: Serving) -> None:
+    world.cli.run("open", "sm", "--severity", "high", "--reason", "slow").expect(0)
+    until(lambda: state(world) == "reduced", what="reduced")
+    reduced = served(world.flipt.url)
+    edit(world)
+    assert served(world.flipt.url) > reduced
+    until(lambda: served(world.flipt.url) == reduced, what="the drift put right")
+    assert "drift_seen" in server.names()
+
+
 def test_an_off_that_the_store_did_not_take_is_tried_again_until_it_does(make_world: MakeWorld) -> None:
     world = ruled(make_world("v2"))
     port = world.flipt.port

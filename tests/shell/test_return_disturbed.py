@@ -221,6 +221,13 @@ def test_a_second_such_edit_stops_automation_and_calls_a_human(off: World) -> No
     assert off.last.drift_repairs == 2
     assert off.last.needs_human is not None
     assert "second foreign edit" in off.last.needs_human.what
+    writes = off.store.writes
+    settler = person(off)
+    settler.settle()
+    assert "left to people" in settler.progress.text
+    assert off.store.writes == writes, "nobody fights over the flag"
+    person(off).disable()
+    assert off.open_buckets == 0
 
 
 def test_a_kill_that_is_taken_out_at_a_step_is_put_back(off: World) -> None:
