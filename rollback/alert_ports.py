@@ -85,6 +85,7 @@ class Inbox(Protocol):
     feature under a severity of this rank (`Severity.rank`); the worst one stays.
     `reserve_off` takes one of `limit` places in a window that began at `since` for turning `feature` off by itself, and
     is False when none is left (invariant 15); a feature that holds a place in the window needs no second one.
+    A place that lies after `at` was taken by a clock that was ahead, and counts from `at` on.
     `count` adds to a named counter that survives restarts; `counts` gives all of them.
     Raises `HistoryUnwritable` when the database cannot be used.
     """

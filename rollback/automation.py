@@ -75,9 +75,13 @@ class Measures:
 class KnownRestraints:
     """What holds automation back, read again and again by a thread of its own, so that no off waits for the record."""
 
-    def __init__(self, history: History, features: tuple[str, ...]) -> None:
+    def __init__(
+        self, history: History, features: tuple[str, ...], lifted: Callable[[str], None] = lambda _feature: None
+    ) -> None:
+        """`lifted` is told of each feature of which something is held back no more, or for another time."""
         self._history = history
         self._features = features
+        self._lifted = lifted
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="restraints", daemon=True)
         self._known = Restraints()
@@ -93,11 +97,15 @@ class KnownRestraints:
 
     def read(self) -> None:
         """What cannot be read leaves what is known: a hold is not lost because a disk is slow."""
+        before = self._known
         try:
             self._known = read_restraints(self._history, self._features)
         except Exception as error:  # a row that is no entry, too: this thread must not end
             why = error.message if isinstance(error, RollbackError) else type(error).__name__
             log.event("restraints_not_read", error=why)
+        for feature in self._features:
+            if before.differ(self._known, feature):
+                self._lifted(feature)
 
     def stop(self) -> None:
         """Reads no more."""
@@ -222,14 +230,13 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
     outbox = adapters.outbox(settings, policy, environ, clock)
     sessions = _sessions(policies, outbox.tell)
     rules = {feature: policies.features[feature].policy.rules for feature in sessions}
-    restraints = KnownRestraints(history, tuple(sessions))
+    desks: dict[str, Desk] = {}
+    restraints = KnownRestraints(history, tuple(sessions), lambda feature: desks[feature].reconsider())
     way = RightOfWay()
     parts = Parts(inbox, clock, way)
     around = Surroundings(inbox, clock, policy, restraints, settings.auto, parts.done, way, measures.decided)
-    desks = {
-        feature: Desk(feature, rules[feature], around, _acting(session, policy, outbox.tell, measures))
-        for feature, session in sessions.items()
-    }
+    for feature, session in sessions.items():
+        desks[feature] = Desk(feature, rules[feature], around, _acting(session, policy, outbox.tell, measures))
     arming = arming_loop(settings, policies, sessions, inbox, clock, outbox.tell, measures.armed)
     dispatcher = Dispatcher(inbox, clock, history, Routes(rules), desks, parts, outbox.tell, way, arming.heard_delivery)
     return Automation(

@@ -29,6 +29,11 @@ class Restraints:
     holds: Mapping[str, Hold] = field(default_factory=dict)
     mutes: Mapping[str, datetime] = field(default_factory=dict)
 
+    def differ(self, later: Restraints, feature: str) -> bool:
+        """Whether something that was held back of this feature no longer is, or until another time."""
+        lifted = any(later.mutes.get(source) != until for source, until in self.mutes.items())
+        return lifted or (feature in self.holds and later.holds.get(feature) != self.holds[feature])
+
 
 def read_restraints(history: History, features: Iterable[str]) -> Restraints:
     """From the record. Raises `HistoryUnwritable` when it cannot be read."""

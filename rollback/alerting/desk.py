@@ -113,6 +113,13 @@ class Desk:
             self._queue.extend(items)
             self._changed.notify_all()
 
+    def reconsider(self) -> None:
+        """What waits is decided again at once: what it waited for may be over. Returns at once."""
+        with self._changed:
+            self._queue[:0] = [item for _, _, item in sorted(self._later)]
+            self._later = []
+            self._changed.notify_all()
+
     @property
     def is_alive(self) -> bool:
         """Whether it still works."""

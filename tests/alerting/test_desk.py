@@ -160,6 +160,16 @@ def test_a_hold_is_told_and_at_its_end_what_still_fires_is_acted_on() -> None:
     assert bench.doing.acts == [Action.TURN_OFF]
 
 
+def test_a_hold_that_is_released_is_over_at_once() -> None:
+    bench = Bench()
+    bench.restraints = Restraints({"secure-messaging": Hold(bench.clock.now() + SOON, "all alerts, by alice")})
+    bench.deliver(bench.alert(cycle="c1"), bench.alert(cycle="c2"))
+    bench.restraints = Restraints()
+    bench.desk.reconsider()
+    assert bench.later(1) == [Action.TURN_OFF, Action.ATTACH]
+    assert bench.later(3600) == [], "each was decided once"
+
+
 def test_what_recovered_during_a_hold_is_not_acted_on_at_its_end() -> None:
     bench = Bench()
     bench.restraints = Restraints({"secure-messaging": Hold(bench.clock.now() + SOON)})

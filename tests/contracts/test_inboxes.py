@@ -254,6 +254,12 @@ def test_a_place_is_free_again_when_its_latest_use_is_out_of_the_window(inbox: A
     assert inbox.reserve_off("b", minute(91), minute(31), 1)
 
 
+def test_a_place_that_a_clock_took_that_was_ahead_lasts_no_longer_than_any_other(inbox: AnyInbox) -> None:
+    assert inbox.reserve_off("a", minute(500), minute(440), 1)
+    assert not inbox.reserve_off("b", minute(0), minute(-60), 1)
+    assert inbox.reserve_off("b", minute(61), minute(1), 1)
+
+
 def test_counters_add_up(inbox: AnyInbox) -> None:
     inbox.count("refused:datadog")
     inbox.count("refused:datadog", 4)

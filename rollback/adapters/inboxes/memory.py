@@ -116,10 +116,11 @@ class MemoryInbox:
     def reserve_off(self, feature: str, at: datetime, since: datetime, limit: int) -> bool:
         """Takes one of the window's places; it lasts from its latest use."""
         with self._lock:
+            self._places = {name: min(place, at) for name, place in self._places.items()}
             held = self._places.get(feature)
             if (held is None or held < since) and sum(place >= since for place in self._places.values()) >= limit:
                 return False
-            self._places[feature] = at if held is None else max(held, at)
+            self._places[feature] = at
             return True
 
     def count(self, name: str, by: int = 1) -> None:

@@ -80,16 +80,19 @@ def firing(connection: sqlite3.Connection) -> list[Cycle]:
 
 
 def reserve(connection: sqlite3.Connection, feature: str, at: datetime, since: datetime, limit: int) -> bool:
-    """Takes a place, or keeps the one that the feature has in this window: it lasts from its latest use."""
-    window = time_column(since, "since")
+    """Takes a place, or keeps the one that the feature has in this window: it lasts from its latest use.
+
+    A place of the future was taken by a clock that was ahead: it counts from now on, and not until that time comes.
+    """
+    window, now = time_column(since, "since"), time_column(at, "at")
+    connection.execute("UPDATE places SET at = ? WHERE at > ?", (now, now))
     row = connection.execute("SELECT at FROM places WHERE feature = ?", (feature,)).fetchone()
     if row is None or row[0] < window:
         taken = connection.execute("SELECT count(*) FROM places WHERE at >= ?", (window,)).fetchone()[0]
         if taken >= limit:
             return False
     connection.execute(
-        "INSERT INTO places VALUES (?, ?) ON CONFLICT (feature) DO UPDATE SET at = max(at, excluded.at)",
-        (feature, time_column(at, "at")),
+        "INSERT INTO places VALUES (?, ?) ON CONFLICT (feature) DO UPDATE SET at = excluded.at", (feature, now)
     )
     return True
 
