@@ -50,15 +50,18 @@ def _on_server(feature: str, until: str | None, reason: str, actor: str | None, 
     from rollback.commands.holding import EVERYTHING, parse_until
     from rollback.errors import ConfigurationError
 
-    if until is None:
-        raise ConfigurationError(
-            "The server takes no release of a hold.", next="Run it on the server's machine, without ROLLBACK_SERVER."
-        )
-    if not reason:
+    if until is not None and not reason:
         raise ConfigurationError("A hold on the server needs a reason.", next="Say why with --reason.")
-    ends = parse_until(until, SystemClock().now()).isoformat()
+    ends = None if until is None else parse_until(until, SystemClock().now()).isoformat()
     return remote.change(
-        "hold", feature, actor=actor, dry_run=dry_run, as_json=as_json, until=ends, what=EVERYTHING, reason=reason
+        "hold",
+        feature,
+        actor=actor,
+        dry_run=dry_run,
+        as_json=as_json,
+        until=ends,
+        what=EVERYTHING,
+        reason=reason or "released",
     )
 
 

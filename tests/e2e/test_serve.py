@@ -172,3 +172,14 @@ def killed(world: World, flag: str) -> bool:
     return any(
         "rollback:" in rollout.get("description", "") for rollout in seen_of(world.flipt, flag).get("rollouts", [])
     )
+
+
+def test_what_a_hold_kept_back_is_acted_on_as_soon_as_it_is_released(world: World) -> None:
+    world.cli.run("hold", "sm", "--until", "2h", "--reason", "load test").expect(0)
+    with serving(world.cli) as server:
+        server.send(datadog())
+        until(lambda: server.counted("rollback_decisions_total", action="suppress") == 1, what="held back")
+        assert served(world.flipt.url) > 0
+        world.cli.run("hold", "sm", "--release").expect(0)
+        until(lambda: is_proven(server), what="a proven off")
+        assert server.names().count("disable_commanded") == 1
