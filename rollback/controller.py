@@ -58,7 +58,7 @@ class Controller:
         self, event: Event, *, reason: str = "", data: Mapping[str, Any] | None = None, strict: bool = False
     ) -> Decision:
         """Decides and records. `strict` (returns) raises `HistoryUnwritable` when it cannot be recorded."""
-        with turn(self.session.history.journal.path):
+        with turn(self.session.history.journal.path, self.session.feature):
             before = self.reload()
             decision = decide(before, event, now=self.session.clock.now(), nonce=nonce())
             self._record(before, decision.incident, event, reason, data or {}, strict)
