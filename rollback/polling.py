@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -91,9 +91,23 @@ class PollLoop:
             for reading in readings
             if reading.kind is not ReadingKind.IGNORED
         ]
-        for kept in self.inbox.put(deliveries) if deliveries else ():
+        for kept in self._put(deliveries) if deliveries else ():
             if kept is not None:
                 self.accept(kept)
+
+    def _put(self, deliveries: Sequence[Delivery]) -> Sequence[Kept | None]:
+        """All of them; one that cannot be kept as what it is, is kept as unknown, and holds no other back."""
+        try:
+            return self.inbox.put(deliveries)
+        except RollbackError as error:
+            if error.code != "unkeepable":
+                raise
+            if len(deliveries) > 1:
+                return [kept for delivery in deliveries for kept in self._put([delivery])]
+            (one,) = deliveries
+            log.event("reading_unkeepable", source=one.source, why=error.message)
+            why = f"It could not be kept as what it is: {error.message}"[:300]
+            return self.inbox.put([replace(one, kind=ReadingKind.UNKNOWN, alerts=(), why=why)])
 
     def _tell_silence(self, why: str) -> None:
         text = f"{self.poller.source} does not answer, so its alerts are not heard: {why}"
