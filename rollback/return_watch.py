@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 LOOK_AT_FLAG_EVERY = 1.0
 """Seconds between two looks at the flag while observing: how soon a disable by somebody else is noticed."""
 
+SIGN_EVERY = 60.0
+"""Seconds between two signs of life in the record: another machine cannot see whether this process lives."""
+
+SIGN_LASTS = 300.0
+"""Seconds for which a sign of life holds, or three rounds where these are further apart."""
+
+ALIVE = "watch_alive"
+"""The fact that is a sign of life; `for` are the seconds for which it holds."""
+
 
 @dataclass(slots=True)
 class ReturnWatch:
@@ -52,6 +61,7 @@ class ReturnWatch:
     epoch: int = 0
     _about: tuple[str, int] = ("", 0)
     _looked: float = field(default=float("-inf"))
+    _signed: float | None = None
 
     @property
     def incident(self) -> Incident:
@@ -82,10 +92,23 @@ class ReturnWatch:
             if self.incident.state is State.MONITORING and self.hand_over():
                 raise Stop(e.WatchHandedOver("serve"), 130)
             raise Stop(e.WatchStopped("interrupted"), 130)
+        self._sign()
         if self.session.clock.monotonic() - self._looked >= LOOK_AT_FLAG_EVERY:
             self.look_at_flag()
             self._looked = self.session.clock.monotonic()
         return self.probe.measure()
+
+    def _sign(self) -> None:
+        """A sign of life from time to time; the beginning of the return is the first one."""
+        now = self.session.clock.monotonic()
+        if self._signed is None:
+            self._signed = now
+        if now - self._signed < SIGN_EVERY:
+            return
+        self._signed = now
+        rounds = max(self.policy.gate.interval, self.policy.monitoring.interval).total_seconds()
+        self.controller.fact(ALIVE, data={"for": max(SIGN_LASTS, 3 * rounds)})
+        self.session.history.feed()
 
     def look_at_flag(self, *, must_answer: bool = False) -> None:
         """Notices a newer disable, drift, and any other foreign edit: that one starts the evidence again."""

@@ -16,10 +16,11 @@ from rollback.core.flag import BUCKETS
 from rollback.core.history import Entry, EntryKind
 from rollback.core.model import Incident, Severity, State
 from rollback.disable import MISSING, REFUSED, SUPERSEDED
-from rollback.errors import FlagMissing, StoreError
+from rollback.errors import FlagMissing, HistoryUnwritable, StoreError
 from rollback.identity import is_alive
 from rollback.lowering import carry_out, prove
 from rollback.raising import view
+from rollback.return_watch import ALIVE
 from rollback.session import nonce
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ if TYPE_CHECKING:
 
 ASK_AFTER = timedelta(minutes=15)
 """An off that is pending longer than this is not tried again without asking: the world has moved on (invariant 5)."""
+
+WATCHED = (State.VERIFYING, State.RAMPING, State.MONITORING)
+"""States in which a process watches."""
+
+FIRST_SIGN_WITHIN = timedelta(minutes=15)
+"""How long a watcher may take for its first sign of life in a state: rounds that are minutes apart included."""
 
 _ENDS = ("off_written", "reduce_settled", "intent_settled")
 
@@ -87,7 +94,7 @@ class _Settling:
 
     def run(self) -> None:
         incident = self.controller.incident
-        if incident is not None and watch_is_over(incident):
+        if incident is not None and (watch_is_over(incident) or self._is_silent(incident)):
             self._stop_watching(incident)
         now = self.session.clock.now()
         found = unfinished(self.session.history.entries(self.session.feature).entries)
@@ -104,9 +111,26 @@ class _Settling:
                 self._finish(intent, marks)
         self._go_on()
 
+    def _is_silent(self, incident: Incident) -> bool:
+        """Whether a watcher on another machine has given no sign of life for too long; False when nobody can tell."""
+        if incident.state not in WATCHED or incident.watcher is None or is_alive(incident.watcher) is not None:
+            return False
+        try:
+            signs = self.session.history.facts(self.session.feature, (ALIVE,))
+        except HistoryUnwritable:
+            return False
+        until = incident.since + FIRST_SIGN_WITHIN
+        for sign in signs:
+            if sign.incident == incident.incident_id:
+                until = max(until, sign.at + timedelta(seconds=float(sign.data.get("for", 0.0))))
+        return self.session.clock.now() > until
+
     def _stop_watching(self, incident: Incident) -> None:
         """Whatever it exposed goes down; the table says how far."""
-        why = f"the process that watched it (pid {incident.watcher.pid if incident.watcher else '?'}) died"
+        watcher = incident.watcher
+        process = f"the process that watched it (pid {watcher.pid} on {watcher.host})" if watcher else "its watcher"
+        is_here = watcher is not None and is_alive(watcher) is False
+        why = f"{process} {'died' if is_here else 'gives no sign of life any more'}"
         after = self.controller.handle(e.WatchStopped(why)).incident
         goes_down = after.state in (State.DISABLING, State.REDUCING)
         what = "turning it down again" if goes_down else f"exposure was not raised, and stays as it is ({after.state})"
@@ -209,5 +233,4 @@ class _Settling:
 
 def watch_is_over(incident: Incident) -> bool:
     """A case that needs a watcher, and whose watcher is known to be dead."""
-    watched = incident.state in (State.VERIFYING, State.RAMPING, State.MONITORING)
-    return watched and incident.watcher is not None and is_alive(incident.watcher) is False
+    return incident.state in WATCHED and incident.watcher is not None and is_alive(incident.watcher) is False

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from rollback.core import events as e
 from rollback.core.history import EntryKind
-from rollback.core.model import State
+from rollback.core.model import State, Watcher
 from rollback.errors import FlagMissing, StoreRefused, StoreUnreachable, Unsettled
 from rollback.identity import this_process
 from rollback.prover import Prover, Turn
@@ -99,6 +100,44 @@ def test_who_looks_again_and_again_proves_it_by_what_it_has_seen_itself(polled: 
         polled.clock.sleep(seconds)
         settle(somebody.session, somebody.controller, prover, somebody.progress.say)
         assert polled.state() is state
+
+
+# -- a watcher on another machine ----------------------------------------------------------------------------------
+
+
+def test_a_watcher_elsewhere_is_given_up_once_it_gives_no_sign_of_life(world: World) -> None:
+    elsewhere = Watcher("another-machine", 4711, "boot:1")
+    a_return_that_died_at(world, 10, watcher=elsewhere)
+    minutes(world, 14)
+    person(world).note()
+    assert world.state() is State.RAMPING, "nobody here can see whether it lives"
+    minutes(world, 2)
+    next_one = person(world)
+    next_one.note()
+    assert (world.state(), world.open_buckets) == (State.DISABLED, 0)
+    assert "another-machine) gives no sign of life" in next_one.progress.text
+
+
+def test_a_watcher_elsewhere_that_gives_signs_of_life_is_left_alone(world: World) -> None:
+    somebody = a_return_that_died_at(world, 10, watcher=Watcher("another-machine", 4711, "boot:1"))
+    for _ in range(4):
+        minutes(world, 10)
+        somebody.controller.fact("watch_alive", data={"for": 660.0})
+    minutes(world, 10)
+    person(world).note()
+    assert world.state() is State.RAMPING
+    minutes(world, 2)
+    person(world).note()
+    assert world.state() is State.DISABLED
+
+
+def test_a_return_gives_a_sign_of_life_once_a_minute(world: World) -> None:
+    person(world).disable()
+    somebody = person(world, policy=critical(gate=gate(minimum_soak="150s", deadline="300s")))
+    assert somebody.enable().exit_code == 0
+    signs = [entry.at for entry in world.entries("watch_alive")]
+    assert len(signs) >= 2
+    assert all(60 <= (later - sooner).total_seconds() < 70 for sooner, later in pairwise(signs))
 
 
 # -- a lowering whose process died ------------------------------------------------------------------------------
