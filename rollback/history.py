@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _LOOK = 0.25
 """Seconds for looking something up before a kill. Locks are not waited for; this is for storage that hangs."""
+
+WAITS_AGAIN_AFTER = 1.0
+"""Seconds after a feeding that failed in which the next one waits for no lock: a disable feeds several times, and who
+holds the lock for that long holds it for longer."""
 
 
 class FeedReport(NamedTuple):  # named tuples: three dataclasses take two milliseconds more to be made
@@ -113,6 +118,7 @@ class History:
         self._kept: list[Entry] = []
         self._said: set[str] = set()
         self._stuck: Thread | None = None
+        self._in_trouble_until = float("-inf")
 
     def record(self, entry: Entry, *, strict: bool = False) -> None:
         """Writes the entry ahead of what it is about.
@@ -150,7 +156,8 @@ class History:
 
             kept = tuple(self._kept)
             heads = self.journal.read().heads
-            ledger = SqliteLedger(self._ledger_url, lock_timeout=self._lock_timeout, known_heads=heads)
+            waits = self._lock_timeout if time.monotonic() >= self._in_trouble_until else 0.0
+            ledger = SqliteLedger(self._ledger_url, lock_timeout=waits, known_heads=heads)
             try:
                 fed = feed(self.journal, ledger, kept)
             finally:
@@ -158,6 +165,7 @@ class History:
                 said += ledger.warnings
         except Exception as error:  # an import that fails, too: the entries stay where they are
             trouble = error.message if isinstance(error, RollbackError) else f"the ledger cannot be fed: {error!r}"
+            self._in_trouble_until = time.monotonic() + WAITS_AGAIN_AFTER
             self._say(trouble)
             self._say_all(said)
             return FeedReport(new=self._feed_kept(), warnings=(trouble, *said), trouble=trouble)

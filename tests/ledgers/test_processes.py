@@ -96,6 +96,6 @@ def test_a_feeding_that_is_killed_anywhere_loses_nothing_and_keeps_nothing_twice
     tmp_path: Path, scenario: str, stride: int
 ) -> None:
     command = [sys.executable, "-m", "tests.ledgers.crashes", scenario, os.fspath(tmp_path), str(stride)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) * stride > 55  # so many calls there are to die after
