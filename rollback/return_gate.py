@@ -117,7 +117,8 @@ class _Observing:
             if judgement.verdict is Verdict.HEALTHY:
                 return
             self._check_not_over(judgement, held=bool(held))
-            self.gate.tell(held)
+            firing = firing_words(watch.incident)
+            self.gate.tell((*held, *([firing] if firing else [])))
             if held:
                 self.apart += now - last
             elif elapsed >= 2 * stand.deadline:

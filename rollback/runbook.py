@@ -347,7 +347,7 @@ def _process(policy: SeverityPolicy, short: str) -> list[str]:
     back = {
         "critical": f'Back on evidence, step by step, and monitored: `rollback enable {short} --reason "…"`',
         "high": f'Back to full on evidence, step by step, and monitored: `rollback enable {short} --reason "…"`',
-        "low": f"Checked while it stays on, then closed: `rollback check {short}`",
+        "low": f'Checked while it stays on, then closed: `rollback close {short} --reason "…"`',
     }[policy.severity]
     debug = {"critical": "Debugging starts immediately", "high": "Debugging starts"}.get(policy.severity, "Debugging")
     return [

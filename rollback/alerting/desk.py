@@ -100,6 +100,7 @@ class Desk:
     _changed: Condition = field(default_factory=Condition)
     _stopping: bool = False
     _count: int = 0
+    _stuck: int = 0
     _thread: Thread | None = None
 
     def start(self) -> None:
@@ -187,8 +188,10 @@ class Desk:
                 is_poison = self.around.inbox.begin(number) >= TRIES
                 if is_poison:
                     self.around.inbox.set_aside(number, why[:300], self.around.clock.now())
-            except RollbackError:  # the inbox itself is in trouble: it stays there, and here
+                self._stuck = 0
+            except RollbackError as trouble:  # the inbox itself is in trouble: it stays there, and here
                 is_poison = False
+                self._tell_stuck(mine[0], trouble.message)
             if is_poison:
                 for _ in mine:
                     self.around.done(number, self.feature, f"set aside: {why}")
@@ -196,6 +199,13 @@ class Desk:
                 self.doing.tell(mine[0], verdict)
             else:
                 self._put_off(mine, again)
+
+    def _tell_stuck(self, item: Item, why: str) -> None:
+        """Alerts that nobody can decide on for want of the inbox: soon a person has to."""
+        self._stuck += 1
+        if self._stuck == TRIES:
+            said = f"An alert is kept and cannot be decided on: {why}. By hand: rollback disable {self.feature}"
+            self.doing.tell(item, Verdict(Action.TELL, "", said[:300], Urgency.CALL))
 
     def _put_off(self, items: Sequence[Item], until: datetime) -> None:
         with self._changed:

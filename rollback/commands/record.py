@@ -25,6 +25,11 @@ def show_history(feature: str | None, form: str, incident: str | None, output: O
     rows = bootstrap.history_rows(found)
     if incident:
         rows = [row for row in rows if row["incident"] == incident]
+        if not rows:
+            whose = f" of {clean(key)}" if key else ""
+            raise ConfigurationError(
+                f"There is no case {clean(incident)} in the record{whose}.", next="See the cases: rollback history"
+            )
     if form == "table":
         _table(rows, output)
     else:

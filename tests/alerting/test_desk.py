@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
@@ -11,9 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollback.adapters.inboxes.memory import MemoryInbox
-from rollback.core.alerts import Edge
+from rollback.alert_ports import Cycle
+from rollback.core.alerts import Alert, Edge
 from rollback.core.model import State
-from rollback.core.verdicts import Action, Hold
+from rollback.core.verdicts import Action, Hold, Urgency
+from rollback.errors import HistoryUnwritable
 from rollback.restraint import Restraints
 from tests.alerting.desks import CRITICAL, HIGH, LOW, WEAK, Bench
 
@@ -261,6 +264,38 @@ def test_what_cannot_be_processed_is_tried_again_and_then_set_aside_and_told() -
     assert [words for _, words in bench.ended] == ["set aside: RuntimeError: poison"]
     assert bench.inbox.pending(10) == []
     assert bench.doing.notices[-1].tell.value == "call"
+
+
+class Unwritable(MemoryInbox):
+    """An inbox whose disk is full once something was kept."""
+
+    is_full = False
+
+    def see(self, alerts: Sequence[Alert]) -> list[Cycle]:
+        if self.is_full:
+            raise HistoryUnwritable("the disk is full")
+        return super().see(alerts)
+
+    def begin(self, number: int) -> int:
+        if self.is_full:
+            raise HistoryUnwritable("the disk is full")
+        return super().begin(number)
+
+
+def test_an_inbox_that_cannot_be_written_is_tried_again_without_end_and_soon_told_once() -> None:
+    inbox = Unwritable()
+    bench = Bench(inbox=inbox)
+    items = bench.desk.items_of(bench.kept(bench.alert()))
+    inbox.is_full = True
+    bench.desk.attempt(items)
+    for _ in range(20):
+        bench.clock.sleep(1)
+        bench.desk.attempt(bench.desk.due())
+    (told,) = bench.doing.notices
+    assert told.tell is Urgency.CALL
+    assert "the disk is full. By hand: rollback disable secure-messaging" in told.why
+    inbox.is_full = False
+    assert bench.later(1) == [Action.TURN_OFF]
 
 
 def test_one_poisonous_alert_does_not_take_the_others_with_it() -> None:

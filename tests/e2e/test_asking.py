@@ -96,6 +96,8 @@ def test_history_in_every_form(world: World) -> None:
     assert "'=cmd()" in rows
     case = world.cli.status()["incident"]
     assert len(world.cli.run("history", "sm", "--incident", case).expect(0).lines) > 5
+    nobody = world.cli.run("history", "sm", "--incident", "nosuch").expect(2)
+    assert "There is no case nosuch in the record of secure-messaging" in nobody.err
     assert "Nothing is recorded" in world.machine("new").run("history", "sm").expect(0).out
 
 
