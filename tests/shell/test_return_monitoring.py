@@ -55,6 +55,19 @@ def handed_over(world: World, after: float) -> float:
     return stopped[0]
 
 
+# -- before the return ------------------------------------------------------------------------------------------------
+
+
+def test_a_return_says_which_alert_it_waits_for_and_goes_on_once_that_is_over(off: World) -> None:
+    attach(off, "datadog:4711:c1")
+    off.at(30.0, lambda: person(off).say(e.AlertsRecovered(("datadog:4711:c1",))))
+    somebody = watching(off)
+    assert somebody.enable().exit_code == 0
+    assert somebody.progress.text.count("Waiting, and watching: the alert datadog:4711:c1 fires.") == 1
+    started, raised = off.entries("return_started")[0].at, off.entries("step_raised")[0].at
+    assert (raised - started).total_seconds() >= 29
+
+
 # -- handed over -----------------------------------------------------------------------------------------------------
 
 
