@@ -54,7 +54,6 @@ class Item:
     kept: Kept
     alert: Alert
     put_off: bool = False
-    agreed_by: str = ""
 
 
 class Doing(Protocol):
@@ -296,12 +295,12 @@ class Desk:
             return None
         guard = rule.guard
         ends_at = item.kept.received_at + guard.within
-        agreed = item.agreed_by
+        agreed = ""
         for source in guard.by:
             at, monitor = self._seen.get(source, (None, ""))
             is_near = at is not None and abs(at - item.kept.received_at) <= guard.within
             if is_near and source != item.alert.source and not agreed:
-                agreed = f"{source} ({monitor})"
+                agreed = f"{source} ({monitor})" if monitor else source
         return GuardState(ends_at, agreed)
 
     def _remember(self, item: Item, cycle: Cycle) -> None:
@@ -311,18 +310,19 @@ class Desk:
             return
         if item.alert.edge in (Edge.FIRED, Edge.REPEATED) and cycle.is_firing and self._age(item) is Age.FRESH:
             self._seen[item.alert.source] = (item.kept.received_at, item.alert.monitor)
-            self._wake_guarded(item.alert.source)
+            self._wake(item.alert.source)
         elif not cycle.is_firing and self._seen.get(item.alert.source, (None, ""))[1] == item.alert.monitor:
             self._seen.pop(item.alert.source, None)
 
-    def _wake_guarded(self, source: str) -> None:
+    def _wake(self, source: str) -> None:
         """What waits for this source to agree is decided again at once."""
         with self._changed:
-            waiting = [entry for entry in self._later if self._waits_for(entry[2], source)]
+            waiting = sorted(entry for entry in self._later if self._waits_for(entry[2], source))
             if waiting:
-                self._later = [entry for entry in self._later if entry not in waiting]
+                woken = {count for _, count, _ in waiting}
+                self._later = [entry for entry in self._later if entry[1] not in woken]
                 heapq.heapify(self._later)
-                self._queue[:0] = [entry[2] for entry in waiting]
+                self._queue[:0] = [item for _, _, item in waiting]
                 self._changed.notify_all()
 
     def _waits_for(self, item: Item, source: str) -> bool:
@@ -331,19 +331,15 @@ class Desk:
 
     def _ask_probes(self, item: Item, until: datetime) -> None:
         """Our own probes may be the second signal; asked once for each alert."""
-        rule = self._deciding(item.alert)
-        if rule is None or rule.guard is None or PROBES not in rule.guard.by or item.kept.number in self._probed:
+        if not self._waits_for(item, PROBES) or item.kept.number in self._probed:
             return
         self._probed.add(item.kept.number)
+        self.doing.ask_probes(until, self._probes_agree)
 
-        def agreed() -> None:
-            with self._changed:
-                self._later = [entry for entry in self._later if entry[2].alert is not item.alert]
-                heapq.heapify(self._later)
-                self._queue.insert(0, replace(item, put_off=True, agreed_by=PROBES))
-                self._changed.notify_all()
-
-        self.doing.ask_probes(until, agreed)
+    def _probes_agree(self) -> None:
+        """Our own probes find harm, now: the second signal for each alert that came in about this time."""
+        self._seen[PROBES] = (self.around.clock.now(), "")
+        self._wake(PROBES)
 
     # -- writing down -------------------------------------------------------------------------------------------
 

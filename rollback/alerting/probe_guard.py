@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from threading import Thread
+from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
 from rollback import bootstrap, log
@@ -21,21 +21,54 @@ ROUND_EVERY = 1.0
 
 
 class ProbeGuard:
-    """Asks the probes until they say that the feature is harmed, by the gate's own test for harm, or time is up."""
+    """Asks the probes until they say that the feature is harmed, by the gate's own test for harm, or time is up.
+
+    One thread asks for all who wait, however many alerts come in. Each inquiry begins its test anew: a long good past
+    must not hide harm that begins now.
+    """
 
     def __init__(self, session: Session) -> None:
         self._session = session
+        self._lock = Lock()
+        self._waiting: list[tuple[datetime, Callable[[], None]]] = []
+        self._is_asking = False
 
     def ask(self, until: datetime, agreed: Callable[[], None]) -> None:
         """Returns at once; `agreed` is called from another thread, at most once."""
-        Thread(target=self._ask, args=(until, agreed), name=f"guard-{self._session.feature}", daemon=True).start()
+        with self._lock:
+            self._waiting.append((until, agreed))
+            if self._is_asking:
+                return
+            self._is_asking = True
+        Thread(target=self._run, name=f"guard-{self._session.feature}", daemon=True).start()
 
-    def _ask(self, until: datetime, agreed: Callable[[], None]) -> None:
-        try:
-            if self._is_harmed(until):
-                agreed()
-        except RollbackError as error:
-            log.event("guard_not_asked", feature=self._session.feature, error=error.message)
+    def _run(self) -> None:
+        while (until := self._longest()) is not None:
+            try:
+                if not self._is_harmed(until):
+                    continue
+            except RollbackError as error:
+                log.event("guard_not_asked", feature=self._session.feature, error=error.message)
+            except Exception as error:  # whatever it is: the next alert's guard must be asked
+                log.event("guard_not_asked", feature=self._session.feature, error=type(error).__name__)
+            else:
+                for _, agreed in self._taken():
+                    agreed()
+                continue
+            self._taken()
+
+    def _longest(self) -> datetime | None:
+        """How long somebody waits; None when nobody does any more, and then this thread ends."""
+        with self._lock:
+            now = self._session.clock.now()
+            self._waiting = [one for one in self._waiting if one[0] > now]
+            self._is_asking = bool(self._waiting)
+            return max((until for until, _ in self._waiting), default=None)
+
+    def _taken(self) -> list[tuple[datetime, Callable[[], None]]]:
+        with self._lock:
+            taken, self._waiting = self._waiting, []
+        return taken
 
     def _is_harmed(self, until: datetime) -> bool:
         clock = self._session.clock
