@@ -12,6 +12,7 @@ from rollback.core.history import Actor
 from rollback.core.ladder import reduced
 from rollback.core.machine import Decision, decide
 from rollback.core.model import Severity, State
+from rollback.core.refusals import firing_words
 from rollback.disable import new_incident_id
 from rollback.errors import PolicyRefused
 from rollback.lowering import carry_out, prove
@@ -21,7 +22,7 @@ from rollback.raising import FlagView, view
 from rollback.redaction import redact
 from rollback.session import Session, nonce
 from rollback.settling import settle
-from rollback.words import world_line
+from rollback.words import clean, world_line
 
 
 class Command:
@@ -201,6 +202,8 @@ class Command:
         )
         for why in flag.base.why:
             self.output.line(f"  {why}")
+        if firing := firing_words(incident):
+            self.output.line(f"Not waited for any more, whether or not it is over: {clean(firing)}.", fg="yellow")
         return self._event(e.Released(flag.digest), "Released: returns may start, and the flag is accepted as it is.")
 
     # -- endings ----------------------------------------------------------------------------------------------------

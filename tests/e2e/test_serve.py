@@ -183,3 +183,13 @@ def test_what_a_hold_kept_back_is_acted_on_as_soon_as_it_is_released(world: Worl
         world.cli.run("hold", "sm", "--release").expect(0)
         until(lambda: is_proven(server), what="a proven off")
         assert server.names().count("disable_commanded") == 1
+
+
+def test_a_release_names_the_alerts_that_nobody_waits_for_any_more(world: World, server: Serving) -> None:
+    server.send(datadog())
+    until(lambda: is_proven(server), what="a proven off")
+    until(lambda: server.cli.status()["alerts_firing"], what="the alert attached")
+    told = world.cli.run("release", "sm", "--reason", "the monitor was deleted").expect(0)
+    (line,) = [line for line in told.out.splitlines() if "Not waited for any more" in line]
+    assert line.endswith(" fires.")
+    assert server.cli.status()["alerts_firing"] == []
