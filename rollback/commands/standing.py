@@ -122,11 +122,12 @@ def _look(session: Session, incident: Incident | None, flag: FlagView) -> tuple[
 
 
 def _turned(session: Session, incident: Incident) -> float | None:
-    """When the last replica turned; long ago when off was proven since, by whoever waited for that."""
-    clock = session.clock
-    if incident.proven_at is not None:
-        return clock.monotonic() - (session.reference.poll_interval_seconds or 0.0)
-    return last_turned(incident, clock.now(), clock.monotonic(), session.reference.replica_lag_seconds)
+    """When the last replica turned; where the clocks cannot tell, long ago once somebody has waited for the proof."""
+    clock, reference = session.clock, session.reference
+    turned = last_turned(incident, clock.now(), clock.monotonic(), reference.replica_lag_seconds)
+    if turned is None and incident.proven_at is not None:
+        return clock.monotonic() - (reference.poll_interval_seconds or 0.0)
+    return turned
 
 
 def _evidence(session: Session, incident: Incident | None) -> dict[str, Any] | None:

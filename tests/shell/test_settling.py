@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -14,8 +13,7 @@ from rollback.core.history import EntryKind
 from rollback.core.model import State, Watcher
 from rollback.errors import FlagMissing, StoreRefused, StoreUnreachable, Unsettled
 from rollback.identity import this_process
-from rollback.prover import Prover, Turn
-from rollback.settling import settle, unfinished
+from rollback.settling import unfinished
 from tests.crash.dying import Crash
 from tests.fakes.commands import Person, person
 from tests.fakes.flag_store import LOST_AFTER, LOST_BEFORE, UNREACHABLE, Mishap
@@ -56,50 +54,6 @@ def a_return_that_died_at(world: World, buckets: int, **fields: object) -> Perso
         somebody.enable()
     world.probe.on_round = None
     return somebody
-
-
-# -- an off whose proof takes time ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def polled(tmp_path: Path) -> World:
-    """Clients ask for the flag once a minute."""
-    return World(tmp_path, poll_interval_seconds=60.0, prove_within_seconds=100.0)
-
-
-def test_who_did_not_wait_finds_it_proven_once_every_client_has_asked(polled: World) -> None:
-    person(polled).disable(wait=False)
-    polled.clock.sleep(59)
-    person(polled).settle()
-    assert polled.state() is State.DISABLING
-    polled.clock.sleep(2)
-    person(polled).settle()
-    assert polled.state() is State.DISABLED
-
-
-def test_a_wall_clock_that_was_set_ahead_proves_nothing(polled: World) -> None:
-    person(polled).disable(wait=False)
-    polled.clock.ahead = 3600.0
-    polled.clock.sleep(5)
-    person(polled).settle()
-    assert polled.state() is State.DISABLING
-
-
-def test_who_looks_again_and_again_proves_it_by_what_it_has_seen_itself(polled: World) -> None:
-    turns: dict[str, Turn] = {}
-
-    def prover() -> Prover:
-        made = polled.prover()
-        made.turns = turns
-        return made
-
-    somebody = person(polled)
-    somebody.disable(wait=False)
-    polled.clock.ahead = 3600.0
-    for seconds, state in ((5.0, State.DISABLING), (50.0, State.DISABLING), (11.0, State.DISABLED)):
-        polled.clock.sleep(seconds)
-        settle(somebody.session, somebody.controller, prover, somebody.progress.say)
-        assert polled.state() is state
 
 
 # -- a watcher on another machine ----------------------------------------------------------------------------------
