@@ -91,7 +91,7 @@ def test_a_storm_without_end_is_exit_6_and_certainly_nothing_changed(make_world:
     """Each put is answered before time is up: the last one is followed by a read that is not."""
     world.flipt.faults.add(Fault.conflict("PUT", MANAGEMENT, times=None))
     before = world.flag
-    world.flipt.faults.add(Fault.hang("GET", MANAGEMENT, times=None, after=5))
+    world.flipt.faults.add(Fault.hang("GET", MANAGEMENT, times=None, after=2))
     done = world.cli.run("disable", "sm", "--timeout", "8").expect(6)
     assert "certainly nothing changed" in done.out
     assert world.flag == before
