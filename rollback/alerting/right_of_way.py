@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 
 LONGEST = 1.0
@@ -38,9 +38,8 @@ class RightOfWay:
         finally:
             with self._lock:
                 del self._taken[mine]
-                free = None if self._taken else self._free
-            if free is not None:
-                free.set_result(None)
+                if not self._taken:
+                    self._free.set_result(None)  # under the lock: whoever takes it next must get a new one
 
     def free(self) -> tuple[Future[None], float]:
         """A future that is done once nobody has it, and the seconds to wait for that, at most; 0 when nobody has it.
@@ -55,6 +54,4 @@ class RightOfWay:
         """Waits, in a thread that has other work, until nobody has it; for `A_MOMENT` at most."""
         free, seconds = self.free()
         if seconds:
-            freed = threading.Event()
-            free.add_done_callback(lambda _: freed.set())
-            freed.wait(seconds)
+            wait({free}, seconds)

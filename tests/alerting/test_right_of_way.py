@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import Future
+
+import pytest
 
 from rollback.alerting.right_of_way import A_MOMENT, LONGEST, RightOfWay
 from tests.fakes.clock import FakeClock
@@ -62,3 +65,29 @@ def test_it_is_free_again_when_turning_off_fails() -> None:
     except RuntimeError:
         pass
     assert way.free()[1] == 0.0
+
+
+def test_nobody_takes_it_while_its_end_is_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who took it then would wait on a future that is about to be done, and end it a second time."""
+    entered = threading.Event()
+
+    def turn_off_another() -> None:
+        with way.taken():
+            entered.set()
+
+    another = threading.Thread(target=turn_off_another)
+
+    class Ending(Future[None]):
+        def set_result(self, result: None) -> None:
+            if is_first := another.ident is None:
+                another.start()
+            assert not is_first or not entered.wait(0.2)
+            super().set_result(result)
+
+    way = RightOfWay()
+    monkeypatch.setattr("rollback.alerting.right_of_way.Future", Ending)
+    with way.taken():
+        pass
+    another.join(20)
+    assert entered.is_set()
+    assert way.free()[0].done()
