@@ -30,44 +30,41 @@ class ProbeGuard:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._lock = Lock()
-        self._waiting: list[tuple[datetime, Callable[[], None]]] = []
+        self._waiting: dict[Callable[[], None], datetime] = {}
         self._is_asking = False
 
     def ask(self, until: datetime, agreed: Callable[[], None]) -> None:
-        """Returns at once; `agreed` is called from another thread, at most once."""
+        """Returns at once; `agreed` is called from another thread, at most once for all the times it was given."""
         with self._lock:
-            self._waiting.append((until, agreed))
-            if self._is_asking:
-                return
-            self._is_asking = True
-        Thread(target=self._run, name=f"guard-{self._session.feature}", daemon=True).start()
+            self._waiting[agreed] = max(until, self._waiting.get(agreed, until))
+            if not self._is_asking:
+                Thread(target=self._run, name=f"guard-{self._session.feature}", daemon=True).start()
+                self._is_asking = True  # only now: where no thread is left, the next alert tries again
 
     def _run(self) -> None:
         while (until := self._longest()) is not None:
             try:
-                if not self._is_harmed(until):
-                    continue
-            except RollbackError as error:
-                log.event("guard_not_asked", feature=self._session.feature, error=error.message)
+                is_harmed = self._is_harmed(until)
             except Exception as error:  # whatever it is: the next alert's guard must be asked
-                log.event("guard_not_asked", feature=self._session.feature, error=type(error).__name__)
-            else:
-                for _, agreed in self._taken():
-                    agreed()
+                why = error.message if isinstance(error, RollbackError) else type(error).__name__
+                log.event("guard_not_asked", feature=self._session.feature, error=why)
+                self._taken()
                 continue
-            self._taken()
+            if is_harmed:
+                for agreed in self._taken():
+                    agreed()
 
     def _longest(self) -> datetime | None:
         """How long somebody waits; None when nobody does any more, and then this thread ends."""
         with self._lock:
             now = self._session.clock.now()
-            self._waiting = [one for one in self._waiting if one[0] > now]
+            self._waiting = {agreed: until for agreed, until in self._waiting.items() if until > now}
             self._is_asking = bool(self._waiting)
-            return max((until for until, _ in self._waiting), default=None)
+            return max(self._waiting.values(), default=None)
 
-    def _taken(self) -> list[tuple[datetime, Callable[[], None]]]:
+    def _taken(self) -> list[Callable[[], None]]:
         with self._lock:
-            taken, self._waiting = self._waiting, []
+            taken, self._waiting = list(self._waiting), {}
         return taken
 
     def _is_harmed(self, until: datetime) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -88,3 +89,36 @@ def test_probes_that_cannot_be_asked_agree_to_nothing_and_the_next_alert_asks_ag
         until(has_ended, what="the end of the inquiry")
         assert len(guard.asked) == number
     assert guard.agreed == []
+
+
+def test_a_machine_without_a_thread_left_is_asked_again_with_the_next_alert(
+    guard: Guard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends_at = guard.world.clock.now() + MINUTE
+    with monkeypatch.context() as patched:
+        patched.setattr("rollback.alerting.probe_guard.Thread", no_thread)
+        with pytest.raises(RuntimeError):
+            guard.want(1, ends_at)
+    guard.harmed = True
+    guard.may_end.release()
+    guard.want(2, ends_at)
+    until(has_ended, what="the end of the inquiry")
+    assert guard.agreed == [1, 2]
+
+
+def no_thread(**_: object) -> NoReturn:
+    raise RuntimeError("can't start new thread")
+
+
+def test_who_asks_for_many_alerts_is_told_once(guard: Guard) -> None:
+    now = guard.world.clock.now()
+
+    def agreed() -> None:
+        guard.agreed.append(0)
+
+    for number in (3, 1, 2):
+        guard.ask(now + number * MINUTE, agreed)
+    guard.harmed = True
+    guard.may_end.release()
+    until(has_ended, what="the end of the inquiry")
+    assert (guard.agreed, guard.asked[0]) == ([0], now + 3 * MINUTE)
