@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from rollback import log
+from rollback.backoff import full_jitter
 from rollback.core import exposure as exposures
 from rollback.core.flag import BUCKETS, FlagConfig, FlagSnapshot, FlagType, Polarity
 from rollback.core.history import Entry, EntryKind
@@ -34,8 +35,8 @@ OnTrouble = Callable[[Exception, float], None]
 RETRY_EVERY = 1.0
 """Seconds between two tries of a store that does not answer: a person is waiting, and the store is not loaded by us."""
 
-CONTENDING, CONTENDING_AT_MOST = 0.05, 1.0
-"""Seconds: after the second conflict in a row a wait is drawn from 0 to the first, then to twice that, and so on."""
+CONTENDING, CONTENDING_AT_MOST = 0.1, 1.0
+"""Seconds to keep out of the way of others who write to the same flag (`full_jitter`), from the second conflict on."""
 
 WRITTEN, UNREACHABLE, REFUSED, UNSETTLED = "written", "unreachable", "refused", "unsettled"
 """Results of a kill; the last three leave an off that is still wanted."""
@@ -161,7 +162,8 @@ def _until_written(
             if isinstance(error, StoreRefused) or (isinstance(error, Conflict) and not left):
                 raise _given_up(recorder, error) from error
             if isinstance(error, Conflict):
-                session.clock.sleep(min(_contention_wait(conflicts), left))
+                if conflicts:
+                    session.clock.sleep(min(full_jitter(CONTENDING, CONTENDING_AT_MOST, conflicts), left))
                 conflicts += 1
                 continue
             conflicts = 0
@@ -169,15 +171,6 @@ def _until_written(
             if not left:
                 raise _given_up(recorder, error) from error
             session.clock.sleep(min(RETRY_EVERY, left))
-
-
-def _contention_wait(conflicts: int) -> float:
-    """At once after the first; then many who write to the same flag keep out of each other's way (full jitter)."""
-    if not conflicts:
-        return 0.0
-    import random
-
-    return random.uniform(0.0, min(CONTENDING_AT_MOST, CONTENDING * 2.0**conflicts))  # noqa: S311 (spreads load)
 
 
 def _tried(

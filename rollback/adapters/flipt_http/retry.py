@@ -5,10 +5,10 @@ tenacity is imported after a first failure only. Kill path: standard library onl
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
+from rollback.backoff import full_jitter
 from rollback.errors import Conflict, RollbackError, StoreUnreachable
 
 if TYPE_CHECKING:
@@ -87,15 +87,14 @@ class Patience:
         return retrying(attempt)
 
     def _upcoming(self, state: RetryCallState, deadline: float) -> float:
-        """Full jitter, so that many who failed together do not come back together; never before `Retry-After`.
+        """Full jitter, and never before `Retry-After`.
 
         At most half of the time that is left, so that the last try comes close to the deadline.
         """
         error = _error_of(state)
         longest = LONGEST_WAIT_FOR_OTHERS if isinstance(error, Conflict) else LONGEST_WAIT
-        top = min(longest, FIRST_WAIT * 2 ** (state.attempt_number - 1))
         left = max(0.0, deadline - self._monotonic())
-        drawn = min(random.uniform(0.0, top), left / 2)  # noqa: S311 (spreads load, guards nothing)
+        drawn = min(full_jitter(FIRST_WAIT, longest, state.attempt_number), left / 2)
         asked = error.retry_after if isinstance(error, StoreUnreachable) else None
         return max(drawn, asked or 0.0)
 
