@@ -70,6 +70,9 @@ def free_port() -> int:
 READY = "print('{\"ready\": true}', flush=True)"
 """The first words of a child that has started."""
 
+NEVER = "import signal; signal.pause()"
+"""A child that does nothing more, until it is ended."""
+
 
 def python(program: str) -> tuple[str, ...]:
     return (sys.executable, "-c", program)
@@ -107,9 +110,7 @@ def test_a_child_that_dies_or_talks_nonsense_is_an_error(view_of: MakeView, prog
     assert words in said(look(view))
 
 
-@pytest.mark.parametrize(
-    "program", ["import time; time.sleep(60)", "import sys\nwhile True: print('x' * 65536, file=sys.stderr)"]
-)
+@pytest.mark.parametrize("program", [NEVER, "import sys\nwhile True: print('x' * 65536, file=sys.stderr)"])
 def test_a_child_that_does_not_answer_is_an_error_at_the_deadline(view_of: MakeView, program: str) -> None:
     view = view_of("http://127.0.0.1:1", command=python(program))
     assert "in time" in said(look(view, seconds=0.5))
@@ -132,7 +133,7 @@ def test_a_child_that_starts_slowly_is_not_begun_anew(view_of: MakeView, server:
 
 def test_a_child_that_never_starts_is_given_up(view_of: MakeView, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rollback.adapters.client_views.child_process.START_WITHIN", 0.0)
-    view = view_of("http://127.0.0.1:1", command=python("import time; time.sleep(60)"))
+    view = view_of("http://127.0.0.1:1", command=python(NEVER))
     view.prepare()
     first = view.pid
     assert "in time" in said(look(view, seconds=0.2))
@@ -141,7 +142,7 @@ def test_a_child_that_never_starts_is_given_up(view_of: MakeView, monkeypatch: p
 
 
 def test_a_child_that_stops_listening_is_an_error(view_of: MakeView) -> None:
-    view = view_of("http://127.0.0.1:1", command=python(f"import os, time; os.close(0); {READY}; time.sleep(60)"))
+    view = view_of("http://127.0.0.1:1", command=python(f"import os; os.close(0); {READY}; {NEVER}"))
     more_than_a_pipe_holds = SAMPLES * 40
     seen = view.evaluate(REF, Polarity(), more_than_a_pipe_holds, deadline=time.monotonic() + 20)
     assert "closed its pipes" in said(seen)
@@ -338,7 +339,7 @@ def test_one_sample_that_cannot_be_evaluated_is_an_error_and_the_others_count(
 
 
 def test_a_child_that_ignores_the_end_of_its_input_is_ended_all_the_same(view_of: MakeView) -> None:
-    view = view_of("http://127.0.0.1:1", command=python("import time; time.sleep(60)"))
+    view = view_of("http://127.0.0.1:1", command=python(NEVER))
     view.prepare()
     assert view.pid is not None
     process = view.pid
