@@ -128,7 +128,6 @@ class Automation:
     inbox: Inbox
     outbox: Outbox
     dispatcher: Dispatcher
-    way: RightOfWay
     supervisor: Supervisor
     arming: ArmingLoop
     restraints: KnownRestraints
@@ -247,7 +246,6 @@ def build(measures: Measures | None = None, report: Callable[[str], None] | None
         inbox=inbox,
         outbox=outbox,
         dispatcher=dispatcher,
-        way=way,
         supervisor=Supervisor({f: keeper(session, outbox.tell, measures) for f, session in sessions.items()}),
         arming=arming,
         restraints=restraints,

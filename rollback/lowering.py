@@ -16,6 +16,7 @@ from rollback.prover import lacking_words
 
 if TYPE_CHECKING:
     from rollback.controller import Controller
+    from rollback.core.model import Incident
     from rollback.core.proof import OffProof
     from rollback.prover import Prover
     from rollback.session import Session
@@ -73,8 +74,8 @@ def prove(
     session: Session, controller: Controller, prover: Prover, say: Callable[[str], None], *, wait: bool
 ) -> OffProof:
     """Proves off for the case as it stands and records the result; with `wait` False by one look alone."""
-    clock, incident = session.clock, controller.require()
-    turned = last_turned(incident, clock.now(), clock.monotonic(), session.reference.replica_lag_seconds)
+    clock = session.clock
+    turned = turned_by_record(session, controller.require())
     if turned is not None:
         prover.turned_before(turned)
     until = clock.monotonic() + (session.reference.prove_within_seconds if wait else 5.0)
@@ -86,3 +87,9 @@ def prove(
         controller.handle(e.OffNotProven(lacking_words(proof)[:300]), data={"off_basis": proof.to_json()})
         say(f"Off is not proven: {lacking_words(proof)}.")
     return proof
+
+
+def turned_by_record(session: Session, incident: Incident) -> float | None:
+    """When the last replica turned, on this process's monotonic clock; None when the record cannot tell."""
+    clock = session.clock
+    return last_turned(incident, clock.now(), clock.monotonic(), session.reference.replica_lag_seconds)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rollback import log
 from rollback.alert_ports import Delivery, Notice
 from rollback.core.alerts import ReadingKind
-from rollback.errors import RollbackError, StoreRefused, StoreUnreachable
+from rollback.errors import RollbackError, StoreRefused, StoreUnreachable, Unkeepable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -99,15 +99,14 @@ class PollLoop:
         """All of them; one that cannot be kept as what it is, is kept as unknown, and holds no other back."""
         try:
             return self.inbox.put(deliveries)
-        except RollbackError as error:
-            if error.code != "unkeepable":
-                raise
-            if len(deliveries) > 1:
-                return [kept for delivery in deliveries for kept in self._put([delivery])]
-            (one,) = deliveries
-            log.event("reading_unkeepable", source=one.source, why=error.message)
-            why = f"It could not be kept as what it is: {error.message}"[:300]
-            return self.inbox.put([replace(one, kind=ReadingKind.UNKNOWN, alerts=(), why=why)])
+        except Unkeepable as error:
+            log.event("readings_unkeepable", source=self.poller.source, why=error.message, readings=len(error.reasons))
+            return self.inbox.put(
+                [
+                    _emptied(delivery, error.reasons[position]) if position in error.reasons else delivery
+                    for position, delivery in enumerate(deliveries)
+                ]
+            )
 
     def _tell_silence(self, why: str) -> None:
         text = f"{self.poller.source} does not answer, so its alerts are not heard: {why}"
@@ -119,3 +118,9 @@ class PollLoop:
     def _run(self) -> None:
         while not self._stop.is_set():
             self._stop.wait(self.poll())
+
+
+def _emptied(delivery: Delivery, reason: str) -> Delivery:
+    """What can be kept of one that cannot: that it was there, and why it is not."""
+    why = f"It could not be kept as what it is: {reason}"[:300]
+    return replace(delivery, kind=ReadingKind.UNKNOWN, alerts=(), why=why)

@@ -50,18 +50,12 @@ class Replica:
 
 
 @dataclass(slots=True)
-class Turn:
-    """When a replica was first seen off, on the monotonic clock; None while it is not."""
-
-    at: float | None = None
-
-
-@dataclass(slots=True)
 class Prover:
-    """Looks, waits and looks again. `known_turned` is when the store acknowledged the kill (monotonic), if we wrote it.
+    """Looks, waits and looks again.
 
-    `stream` and `effect` are asked once per look where they are configured: they return a part. `turns` is what its
-    looks have seen, by replica; whoever looks again later, with another prover, gives it that of the one before.
+    `stream` and `effect` are asked once per look where they are configured: they return a part. `turns` is since when
+    each replica was seen off, on the monotonic clock, by name, without those that are not; whoever looks again later,
+    with another prover, gives it that of the one before.
     """
 
     ref: FlagRef
@@ -74,7 +68,7 @@ class Prover:
     file_only: str | None = None
     not_covered: tuple[str, ...] = ()
     readers_unknown: str | None = None
-    turns: dict[str, Turn] = field(default_factory=dict)
+    turns: dict[str, float] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Starts what is slow to start, before the write."""
@@ -139,13 +133,12 @@ class Prover:
     def turned_before(self, monotonic: float) -> None:
         """Takes it that every replica turned at `monotonic` at the latest (from the record of an earlier proof)."""
         for replica in self.replicas:
-            self.turns[replica.name] = Turn(monotonic)
+            self.turns[replica.name] = monotonic
 
     def _last_turned(self) -> float | None:
         """When the last replica turned; None while one has not."""
-        turns = [self.turns.get(replica.name, Turn()).at for replica in self.replicas]
-        known = [at for at in turns if at is not None]
-        return max(known) if known and len(known) == len(turns) else None
+        known = [self.turns[replica.name] for replica in self.replicas if replica.name in self.turns]
+        return max(known) if known and len(known) == len(self.replicas) else None
 
     def _look_at(self, replica: Replica, deadline: float) -> tuple[list[ProofPart], Exposure | None]:
         now = self.clock.now()
@@ -158,7 +151,7 @@ class Prover:
         parts = [reasoning_part(replica.name, seen, now)]
         parts.extend(self._evaluated(replica, config, deadline))
         if all(part.status is Status.PROVEN for part in parts):
-            self.turns.setdefault(replica.name, Turn(self.clock.monotonic()))
+            self.turns.setdefault(replica.name, self.clock.monotonic())
         else:
             self.turns.pop(replica.name, None)
         return parts, seen

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rollback import raising
 from rollback.core import events as e
+from rollback.core.deploys import code_words
 from rollback.core.machine import Decision
 from rollback.core.model import Incident, Severity, State
 from rollback.errors import HistoryUnwritable, StoreError
@@ -59,7 +60,7 @@ class ReturnWatch:
     digest: str = ""
     allowed: int = 0
     epoch: int = 0
-    _about: tuple[str, int] = ("", 0)
+    _code: tuple[str, int] = ("", 0)
     _looked: float = field(default=float("-inf"))
     _signed: float | None = None
 
@@ -124,11 +125,8 @@ class ReturnWatch:
         raising.check_not_overtaken(self.session, incident, flag)
         if incident.state is State.MONITORING:
             return
-        fix, code_changes = self._about
-        if incident.fix != fix:
-            raise Restart("another fix was deployed")
-        if incident.code_changes != code_changes:
-            raise Restart(f"{incident.deployed[:12]} was deployed")
+        if deployed := code_words(self._code, incident):
+            raise Restart(deployed)
         if incident.severity is Severity.LOW:
             return
         if what := raising.let_in(incident, flag, self.allowed):
@@ -140,7 +138,7 @@ class ReturnWatch:
 
     def begin_evidence(self) -> None:
         """From now on evidence is about the code and the fix of this moment; another one starts it again."""
-        self._about = (self.incident.fix, self.incident.code_changes)
+        self._code = self.incident.code
 
     def book(self, stage: Stage, *, tell: bool = True) -> EvidenceBook:
         """The evidence of a stage, with what earlier runs kept of it; that is said unless `tell` is False."""

@@ -31,7 +31,7 @@ from rollback.raising import FlagView, let_in, next_kill, open_at_settled, view
 from rollback.settling import settle, watch_is_over
 
 if TYPE_CHECKING:
-    from rollback.prover import Prover, Turn
+    from rollback.prover import Prover
     from rollback.session import Session
 
 LOOK_EVERY = 3.0
@@ -71,7 +71,7 @@ class Keeper:
     _thread: Thread | None = None
     _settled: float = field(default=float("-inf"))
     _reminded: float = field(default=float("-inf"))
-    _turns: dict[str, Turn] = field(default_factory=dict)
+    _turns: dict[str, float] = field(default_factory=dict)
     _turns_of: int = -1
     _trouble: str = ""
 

@@ -115,10 +115,7 @@ class Desk:
 
     def reconsider(self) -> None:
         """What waits is decided again at once: what it waited for may be over. Returns at once."""
-        with self._changed:
-            self._queue[:0] = [item for _, _, item in sorted(self._later)]
-            self._later = []
-            self._changed.notify_all()
+        self._wake(lambda _item: True)
 
     @property
     def is_alive(self) -> bool:
@@ -310,14 +307,14 @@ class Desk:
             return
         if item.alert.edge in (Edge.FIRED, Edge.REPEATED) and cycle.is_firing and self._age(item) is Age.FRESH:
             self._seen[item.alert.source] = (item.kept.received_at, item.alert.monitor)
-            self._wake(item.alert.source)
+            self._wake(lambda one: self._waits_for(one, item.alert.source))
         elif not cycle.is_firing and self._seen.get(item.alert.source, (None, ""))[1] == item.alert.monitor:
             self._seen.pop(item.alert.source, None)
 
-    def _wake(self, source: str) -> None:
-        """What waits for this source to agree is decided again at once."""
+    def _wake(self, is_due: Callable[[Item], bool]) -> None:
+        """What waits, and is due now, is decided again at once, in its order."""
         with self._changed:
-            waiting = sorted(entry for entry in self._later if self._waits_for(entry[2], source))
+            waiting = sorted(entry for entry in self._later if is_due(entry[2]))
             if waiting:
                 woken = {count for _, count, _ in waiting}
                 self._later = [entry for entry in self._later if entry[1] not in woken]
@@ -326,6 +323,7 @@ class Desk:
                 self._changed.notify_all()
 
     def _waits_for(self, item: Item, source: str) -> bool:
+        """Whether this source may be its second signal."""
         rule = self._deciding(item.alert)
         return bool(rule and rule.guard and source in rule.guard.by and item.alert.source != source)
 
@@ -339,7 +337,7 @@ class Desk:
     def _probes_agree(self) -> None:
         """Our own probes find harm, now: the second signal for each alert that came in about this time."""
         self._seen[PROBES] = (self.around.clock.now(), "")
-        self._wake(PROBES)
+        self._wake(lambda one: self._waits_for(one, PROBES))
 
     # -- writing down -------------------------------------------------------------------------------------------
 

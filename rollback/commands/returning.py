@@ -29,7 +29,7 @@ from rollback.redaction import redact
 from rollback.return_end import Outcome
 from rollback.serve_presence import serving
 from rollback.session import Session
-from rollback.settling import settle
+from rollback.settling import WATCHED, settle
 from rollback.switch_bootstrap import switch_sights
 from rollback.words import when, world_line
 
@@ -193,7 +193,7 @@ class _Run:
 
     def _check_not_watched(self) -> None:
         incident = self.controller.require()
-        if incident.watcher is None or incident.state not in (State.VERIFYING, State.RAMPING, State.MONITORING):
+        if incident.watcher is None or incident.state not in WATCHED:
             return
         if is_alive(incident.watcher) is not False:
             raise PolicyRefused(

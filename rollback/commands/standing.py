@@ -12,9 +12,9 @@ from rollback.core.evidence import Evidence, log_bound
 from rollback.core.exposure import Exposure
 from rollback.core.model import Incident
 from rollback.core.proof import OffProof
-from rollback.core.turning import last_turned
 from rollback.errors import RollbackError
 from rollback.kill_settings import read_settings
+from rollback.lowering import turned_by_record
 from rollback.output import Output
 from rollback.raising import FlagView, view
 from rollback.restraint import held
@@ -123,10 +123,9 @@ def _look(session: Session, incident: Incident | None, flag: FlagView) -> tuple[
 
 def _turned(session: Session, incident: Incident) -> float | None:
     """When the last replica turned; where the clocks cannot tell, long ago once somebody has waited for the proof."""
-    clock, reference = session.clock, session.reference
-    turned = last_turned(incident, clock.now(), clock.monotonic(), reference.replica_lag_seconds)
+    turned = turned_by_record(session, incident)
     if turned is None and incident.proven_at is not None:
-        return clock.monotonic() - (reference.poll_interval_seconds or 0.0)
+        return session.clock.monotonic() - (session.reference.poll_interval_seconds or 0.0)
     return turned
 
 

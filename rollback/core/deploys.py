@@ -54,6 +54,14 @@ def changes_code(incident: Incident, commit: str) -> bool:
     return not same_commit(commit, incident.deployed or incident.fix)
 
 
+def code_words(before: tuple[str, int], incident: Incident) -> str:
+    """What was deployed since the case's `code` was as `before`, in words; empty when nothing was."""
+    if incident.code == before:
+        return ""
+    what = "another fix" if incident.fix != before[0] else incident.deployed[:12]
+    return f"{what} was deployed"
+
+
 def is_workflow(text: str) -> bool:
     """Whether it looks like a workflow with its host: `github.com/org/repo/.github/workflows/deploy.yml@refs/…`."""
     return _WORKFLOW.fullmatch(text) is not None

@@ -164,6 +164,11 @@ class Incident:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def code(self) -> tuple[str, int]:
+        """What evidence is about: the fix, and how often other code came in beside it."""
+        return self.fix, self.code_changes
+
+    @property
     def is_open(self) -> bool:
         """False once resolved."""
         return self.state not in (State.RESOLVED, State.NORMAL)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from rollback.core import events as e
+from rollback.core.deploys import code_words
 from rollback.core.evidence import Judgement, Verdict, step_alpha
 from rollback.core.exposure import opened_by
 from rollback.core.flag import BUCKETS
@@ -51,7 +52,7 @@ class ReplayedReturn:
     watch: FullWatch | None = None
     comparing: Comparing | None = None
     flag: str = ""
-    about: tuple[str, int] = ("", 0)
+    code: tuple[str, int] = ("", 0)
     waits: bool = False
 
     @property
@@ -70,18 +71,13 @@ class ReplayedReturn:
         return self.case.case
 
     @property
-    def _about(self) -> tuple[str, int]:
-        """The code that evidence is about."""
-        return self._incident.fix, self._incident.code_changes
-
-    @property
     def _full(self) -> FullWatch:
         assert self.watch is not None
         return self.watch
 
     def begin(self, now: datetime) -> None:
         """Right after `ReturnStarted`."""
-        self.flag, self.about = self.readings.flag_at(now), self._about
+        self.flag, self.code = self.readings.flag_at(now), self._incident.code
         self.comparing = Comparing(self.policy.compare) if self.policy.compare is not None else None
         if self.case.state is State.MONITORING:
             self._monitor(now)
@@ -115,10 +111,9 @@ class ReplayedReturn:
         """The case was told something. Another fix, or other code, begins the evidence of the step again."""
         if not self.is_alive:
             return
-        if self.stage is not None and self._about != self.about:
-            what = "another fix" if self._about[0] != self.about[0] else self._incident.deployed[:12]
-            self.about = self._about
-            self._again(now, f"{what} was deployed")
+        if self.stage is not None and (deployed := code_words(self.code, self._incident)):
+            self.code = self._incident.code
+            self._again(now, deployed)
         elif self.waits:
             self._go_on_forced(now)
 

@@ -17,7 +17,7 @@ from fastapi.responses import JSONResponse
 from rollback import log
 from rollback.alert_ports import Delivery, Kept, Notice
 from rollback.core.alerts import Reading, ReadingKind
-from rollback.errors import RollbackError
+from rollback.errors import RollbackError, Unkeepable
 from rollback.redaction import redact
 from rollback.server.limits import Turns, expect_readable, read_body
 from rollback.server.refusals import (
@@ -125,12 +125,12 @@ class Receiver:
     async def _keep(self, delivery: Delivery, body: bytes) -> Kept | None:
         try:
             return await self._put(delivery)
+        except Unkeepable as error:
+            # Sent again it would fail again, and hold up what is queued behind it: kept as what can be kept.
+            self._desk.fault(delivery.source, UNKEPT, type(error).__name__)
+            reading = _unknown(body, "It could not be kept as what it is; this is an error of this program.")
+            return await self._last_resort(replace(delivery, key=reading.key, **_emptied(reading, body)))
         except RollbackError as error:
-            if error.code == "unkeepable":
-                # Sent again it would fail again, and hold up what is queued behind it: kept as what can be kept.
-                self._desk.fault(delivery.source, UNKEPT, type(error).__name__)
-                reading = _unknown(body, "It could not be kept as what it is; this is an error of this program.")
-                return await self._last_resort(replace(delivery, key=reading.key, **_emptied(reading, body)))
             raise self._unkept(error) from error
 
     async def _last_resort(self, delivery: Delivery) -> Kept | None:

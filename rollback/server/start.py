@@ -154,7 +154,7 @@ def services(automation: Automation, meters: Meters) -> Services:
         inbox=automation.inbox,
         keeper=commits,
         dispatcher=Deciding(automation),
-        way=automation.way,
+        way=automation.dispatcher.way,
         supervisor=Watching(automation, watchdog),
         notices=automation.outbox,
         tokens=adapters.tokens(settings),

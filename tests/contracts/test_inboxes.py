@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rollback.adapters.inboxes.alert_codec import Unkeepable
 from rollback.adapters.inboxes.memory import MemoryInbox
 from rollback.adapters.inboxes.sqlite import SqliteInbox
 from rollback.alert_ports import Cycle, Inbox
 from rollback.core.alerts import Alert, Edge, ReadingKind
+from rollback.errors import Unkeepable
 from tests.inboxes.deliveries import NOON, a_delivery, an_alert, few_alerts, keys, minute
 
 DAY = timedelta(days=1)

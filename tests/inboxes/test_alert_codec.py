@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from rollback.adapters.inboxes.alert_codec import (
     MAX_BYTES,
     Row,
-    Unkeepable,
     alert_from_json,
     alert_to_json,
     from_column,
@@ -25,6 +24,7 @@ from rollback.adapters.inboxes.alert_codec import (
 )
 from rollback.alert_ports import Delivery
 from rollback.core.alerts import Alert
+from rollback.errors import Unkeepable
 from tests.inboxes.deliveries import NOON, a_delivery, an_alert, any_alerts, any_deliveries, texts
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rollback.core.model import State
-from rollback.prover import Prover, Turn
+from rollback.prover import Prover
 from rollback.settling import settle
 from tests.fakes.commands import person
 from tests.fakes.world import World
@@ -38,7 +38,7 @@ def test_a_wall_clock_that_was_set_ahead_proves_nothing(polled: World) -> None:
 
 
 def test_who_looks_again_and_again_proves_it_by_what_it_has_seen_itself(polled: World) -> None:
-    turns: dict[str, Turn] = {}
+    turns: dict[str, float] = {}
 
     def prover() -> Prover:
         made = polled.prover()

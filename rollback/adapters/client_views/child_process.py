@@ -87,17 +87,12 @@ class ChildProcess:
             if message.get("id") != request["id"]:
                 raise NoAnswer(NONSENSE)
             return message
-        except TooSlow:
-            if self._is_ready or time.monotonic() >= self._gives_up_at:
-                self._end()
+        except NoAnswer as error:
+            may_still_start = not self._is_ready and time.monotonic() < self._gives_up_at
+            if not (isinstance(error, TooSlow) and may_still_start):
+                self.kill()
+                self.close()
             raise
-        except NoAnswer:
-            self._end()
-            raise
-
-    def _end(self) -> None:
-        self.kill()
-        self.close()
 
     def kill(self) -> None:
         """Ends the child at once; may be called from any thread, and again."""

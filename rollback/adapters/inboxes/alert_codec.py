@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from rollback.alert_ports import Delivery
 from rollback.codec import time_from_text, time_to_text
 from rollback.core.alerts import Alert, Edge, ReadingKind
-from rollback.errors import HistoryUnwritable
+from rollback.errors import Unkeepable
 
 MAX_BYTES = 4 * 1024 * 1024
 """What one delivery may take: far above a receiver's limit (PagerDuty drops what is above 256 KB by itself)."""
@@ -23,18 +23,6 @@ MAX_BYTES = 4 * 1024 * 1024
 _TEXTS = ("source", "monitor", "cycle", "priority", "title", "link")
 _ALERT = frozenset((*_TEXTS, "edge", "occurred_at", "tags"))
 _BODY = frozenset(("alerts", "why", "excerpt"))
-
-
-class Unkeepable(HistoryUnwritable):
-    """Deliveries that can never be kept as they are; nothing was written. `positions` are theirs in the batch."""
-
-    code = "unkeepable"
-
-    def __init__(self, reasons: dict[int, str]) -> None:
-        first = next(iter(reasons.values()), "")
-        super().__init__(f"a delivery cannot be kept: {first}", next="this is an error in its parser: report it")
-        self.positions = tuple(reasons)
-        self.reasons = reasons
 
 
 class Row(NamedTuple):

@@ -7,12 +7,12 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from rollback.adapters.inboxes.alert_codec import Unkeepable, from_column, time_column, to_column
+from rollback.adapters.inboxes.alert_codec import from_column, time_column, to_column
 from rollback.adapters.inboxes.folding import Decided, cycle_of, joined, worst
 from rollback.alert_ports import Cycle
 from rollback.codec import time_from_text
 from rollback.core.alerts import Alert
-from rollback.errors import HistoryUnwritable
+from rollback.errors import HistoryUnwritable, Unkeepable
 
 CycleKey = tuple[str, str, str]
 
