@@ -52,6 +52,9 @@ class Subject:
     probe: HealthProbe | None = None
 
 
+_own_random = random.Random()  # noqa: S311 (spreads load, guards nothing)
+
+
 class ArmingLoop:
     """Checks all features from one thread of its own. The probes and pollers that it is given are closed at its end.
 
@@ -71,7 +74,7 @@ class ArmingLoop:
         lookups: Mapping[str, Lookup] | None = None,
         auto: bool = True,
         measure: Callable[[str, bool], None] = lambda _feature, _is_armed: None,
-        jitter: Callable[[], float] = random.random,
+        jitter: Callable[[], float] = _own_random.random,
     ) -> None:
         self._clock, self._notify, self._measure, self._jitter = clock, notify, measure, jitter
         self._lookups = dict(lookups or {})

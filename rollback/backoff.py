@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 
+_own = random.Random()  # noqa: S311 (spreads load, guards nothing)
+"""Not the one that everybody in the process shares and may have seeded."""
+
 _DOUBLINGS = 30
 """More would only make the number too large to compute with: no wait is that long."""
 
@@ -15,4 +18,4 @@ def full_jitter(first: float, longest: float, failures: int) -> float:
     Exponential Backoff And Jitter, 2015).
     """
     top = min(longest, first * 2 ** min(failures - 1, _DOUBLINGS))
-    return random.uniform(0.0, top)  # noqa: S311 (spreads load, guards nothing)
+    return _own.uniform(0.0, top)
