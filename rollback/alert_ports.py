@@ -1,6 +1,6 @@
 """The ports of the automatic trigger, each contract in prose. Not on the kill path of the command line.
 
-Errors of a port are the types of `rollback.errors`; nothing else leaves an adapter.
+Errors of a port are the types of `rollback.errors`, and `Unkeepable`; nothing else leaves an adapter.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Protocol
 
 from rollback.core.alerts import Alert, Reading, ReadingKind
+from rollback.errors import HistoryUnwritable
 
 
 class AlertParser(Protocol):
@@ -72,6 +73,18 @@ class Cycle:
         return self.fired_at is not None and (self.recovered_at is None or self.fired_at > self.recovered_at)
 
 
+class Unkeepable(HistoryUnwritable):
+    """Deliveries that an inbox can never keep as they are; nothing was written. `positions` are theirs in the batch."""
+
+    code = "unkeepable"
+
+    def __init__(self, reasons: dict[int, str]) -> None:
+        first = next(iter(reasons.values()), "")
+        super().__init__(f"a delivery cannot be kept: {first}", next="this is an error in its parser: report it")
+        self.positions = tuple(reasons)
+        self.reasons = reasons
+
+
 class Inbox(Protocol):
     """Where authentic deliveries wait, durably, until they are settled. Usable from several threads and processes.
 
@@ -87,7 +100,7 @@ class Inbox(Protocol):
     is False when none is left (invariant 15); a feature that holds a place in the window needs no second one.
     A place that lies after `at` was taken by a clock that was ahead, and counts from `at` on.
     `count` adds to a named counter that survives restarts; `counts` gives all of them.
-    Raises `HistoryUnwritable` when the database cannot be used.
+    Raises `HistoryUnwritable` when the database cannot be used, and `put` and `see` `Unkeepable`.
     """
 
     def put(self, deliveries: Sequence[Delivery]) -> list[Kept | None]: ...

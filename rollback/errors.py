@@ -111,18 +111,6 @@ class HistoryUnwritable(RollbackError):
     exit_code = 8
 
 
-class Unkeepable(HistoryUnwritable):
-    """Deliveries that can never be kept as they are; nothing was written. `positions` are theirs in the batch."""
-
-    code = "unkeepable"
-
-    def __init__(self, reasons: dict[int, str]) -> None:
-        first = next(iter(reasons.values()), "")
-        super().__init__(f"a delivery cannot be kept: {first}", next="this is an error in its parser: report it")
-        self.positions = tuple(reasons)
-        self.reasons = reasons
-
-
 class Interrupted(RollbackError):
     """Stopped by the user; nothing was raised."""
 

@@ -7,9 +7,9 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from rollback import log
-from rollback.alert_ports import Delivery, Notice
+from rollback.alert_ports import Delivery, Notice, Unkeepable
 from rollback.core.alerts import ReadingKind
-from rollback.errors import RollbackError, StoreRefused, StoreUnreachable, Unkeepable
+from rollback.errors import RollbackError, StoreRefused, StoreUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

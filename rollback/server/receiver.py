@@ -15,9 +15,9 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
 from rollback import log
-from rollback.alert_ports import Delivery, Kept, Notice
+from rollback.alert_ports import Delivery, Kept, Notice, Unkeepable
 from rollback.core.alerts import Reading, ReadingKind
-from rollback.errors import RollbackError, Unkeepable
+from rollback.errors import RollbackError
 from rollback.redaction import redact
 from rollback.server.limits import Turns, expect_readable, read_body
 from rollback.server.refusals import (

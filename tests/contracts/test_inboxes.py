@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 
 from rollback.adapters.inboxes.memory import MemoryInbox
 from rollback.adapters.inboxes.sqlite import SqliteInbox
-from rollback.alert_ports import Cycle, Inbox
+from rollback.alert_ports import Cycle, Inbox, Unkeepable
 from rollback.core.alerts import Alert, Edge, ReadingKind
-from rollback.errors import Unkeepable
 from tests.inboxes.deliveries import NOON, a_delivery, an_alert, few_alerts, keys, minute
 
 DAY = timedelta(days=1)

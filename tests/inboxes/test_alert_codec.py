@@ -22,9 +22,8 @@ from rollback.adapters.inboxes.alert_codec import (
     to_column,
     to_row,
 )
-from rollback.alert_ports import Delivery
+from rollback.alert_ports import Delivery, Unkeepable
 from rollback.core.alerts import Alert
-from rollback.errors import Unkeepable
 from tests.inboxes.deliveries import NOON, a_delivery, an_alert, any_alerts, any_deliveries, texts
 
 

@@ -15,8 +15,8 @@ import pytest
 from rollback.adapters.inboxes.group_commit import GroupCommit, Overloaded
 from rollback.adapters.inboxes.memory import MemoryInbox
 from rollback.adapters.inboxes.sqlite import SqliteInbox
-from rollback.alert_ports import Delivery, Kept
-from rollback.errors import HistoryUnwritable, Unkeepable
+from rollback.alert_ports import Delivery, Kept, Unkeepable
+from rollback.errors import HistoryUnwritable
 from tests.inboxes.deliveries import a_delivery, keys
 from tests.inboxes.wal import commits
 from tests.sandbox.waiting import wait_until

@@ -12,9 +12,9 @@ import pytest
 from rollback.adapters.inboxes.group_commit import GroupCommit
 from rollback.adapters.inboxes.sqlite import SqliteInbox
 from rollback.adapters.inboxes.sqlite_cycles import FIRING
-from rollback.alert_ports import Cycle
+from rollback.alert_ports import Cycle, Unkeepable
 from rollback.core.alerts import Edge
-from rollback.errors import HistoryUnwritable, Unkeepable
+from rollback.errors import HistoryUnwritable
 from tests.inboxes.databases import damage, held_by_another_process
 from tests.inboxes.deliveries import a_delivery, an_alert, keys, minute
 from tests.inboxes.wal import commits

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from rollback.alert_ports import Delivery
+from rollback.alert_ports import Delivery, Unkeepable
 from rollback.codec import time_from_text, time_to_text
 from rollback.core.alerts import Alert, Edge, ReadingKind
-from rollback.errors import Unkeepable
 
 MAX_BYTES = 4 * 1024 * 1024
 """What one delivery may take: far above a receiver's limit (PagerDuty drops what is above 256 KB by itself)."""

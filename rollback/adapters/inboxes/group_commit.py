@@ -11,8 +11,8 @@ from collections import deque
 from concurrent.futures import Future
 from typing import NamedTuple
 
-from rollback.alert_ports import Delivery, Inbox, Kept
-from rollback.errors import HistoryUnwritable, RollbackError, Unkeepable
+from rollback.alert_ports import Delivery, Inbox, Kept, Unkeepable
+from rollback.errors import HistoryUnwritable, RollbackError
 
 CAPACITY = 2000
 """Deliveries that may wait: four batches. More would only hide a disk that stands still."""

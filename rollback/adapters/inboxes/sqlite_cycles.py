@@ -9,10 +9,10 @@ from datetime import datetime
 
 from rollback.adapters.inboxes.alert_codec import from_column, time_column, to_column
 from rollback.adapters.inboxes.folding import Decided, cycle_of, joined, worst
-from rollback.alert_ports import Cycle
+from rollback.alert_ports import Cycle, Unkeepable
 from rollback.codec import time_from_text
 from rollback.core.alerts import Alert
-from rollback.errors import HistoryUnwritable, Unkeepable
+from rollback.errors import HistoryUnwritable
 
 CycleKey = tuple[str, str, str]
 
